@@ -1,0 +1,55 @@
+/// @file
+/// The threads of qeff: one persistent team, explicit size, no OpenMP.
+///
+/// A team survives fork (the child starts its own), rethrows the first exception of a task in the
+/// caller, and runs nested calls in place instead of nesting teams. What a task computes may not
+/// depend on which thread runs it: results are the same bytes for any number of threads.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <type_traits>
+
+namespace qeff {
+
+/// A reference to a callable `void(std::size_t index)`; no allocation. The callable must outlive it.
+class TaskRef {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>)
+  TaskRef(F&& f) noexcept  // NOLINT: implicit on purpose
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* object, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
+  void operator()(std::size_t index) const { call_(object_, index); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, std::size_t);
+};
+
+/// A team of threads, the caller included.
+class Executor {
+ public:
+  /// @param threads  Size of the team; 0 takes default_threads(), more than that is cut to it.
+  explicit Executor(std::size_t threads = 0);
+  ~Executor();
+  Executor(Executor&&) noexcept;
+  Executor& operator=(Executor&&) noexcept;
+
+  [[nodiscard]] std::size_t threads() const noexcept;
+
+  /// Calls task(i) once for each i in [0, count), and returns when all are done. Tasks are handed
+  /// out in ascending order. Thread-safe: a second caller waits for the first.
+  /// @throws the first exception a task threw; the remaining tasks are then skipped.
+  void run(std::size_t count, TaskRef task);
+
+  /// Threads this process may use: affinity mask, cgroup quota and QEFF_NUM_THREADS respected.
+  [[nodiscard]] static std::size_t default_threads();
+
+ private:
+  class Team;
+  std::unique_ptr<Team> team_;
+};
+
+}  // namespace qeff
