@@ -26,6 +26,7 @@ struct GptqConfig {
   bool static_groups = false;      ///< Scales of all groups from the original weights, before any rounding.
   double damp_percent = 0.01;      ///< Share of the mean diagonal added to it; escalates when needed.
   int range_grid = 40;             ///< Candidates of the Hessian-weighted range search; 0: min-max.
+  int refine_sweeps = 2;           ///< Passes of descent on scales and codes after the rounding pass.
 };
 
 struct GptqOutcome {

@@ -6,10 +6,12 @@
 ///     bytes 16..23  u64 bytes of the header     24..31  u64 XXH3-64 of the header
 ///     bytes 32..39  u64 bytes of the file       40..63  zero
 ///     then          header: JSON {"metadata": {...}, "entries": [{"name", "dtype", "shape",
-///                   "offset", "nbytes", "xxh3"}]}, padded with spaces
-///     then          the entries, each at a multiple of 64 from the start of the file, in order
+///                   "offset", "nbytes", "xxh3"}]}, padded with spaces to a multiple of 64
+///     then          the entries in order, each at the next multiple of 64 from the start of the
+///                   file, zeros between them; the last one ends the file
 ///
-/// All numbers little-endian. Nothing in an artifact is code.
+/// All numbers little-endian; "xxh3" is XXH3-64 in 16 hexadecimal digits. Nothing in an artifact is
+/// code. Every byte is checked: a file with any single byte changed is refused.
 #pragma once
 
 #include <cstddef>
@@ -45,28 +47,32 @@ class Artifact {
   [[nodiscard]] const std::vector<Entry>& entries() const noexcept { return entries_; }
   [[nodiscard]] std::size_t file_bytes() const noexcept;
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
-  /// @throws FormatError naming the missing entry.
+  /// @throws FormatError naming the missing entry and up to five names that come close.
   [[nodiscard]] const TensorView& tensor(std::string_view name) const;
   ~Artifact();
 
  private:
-  Artifact() = default;
+  Artifact();
+  [[nodiscard]] const Entry* find(std::string_view name) const noexcept;
   std::string path_, metadata_;
   std::vector<Entry> entries_;
+  std::vector<std::size_t> by_name_;  ///< Indices of entries_, sorted by name.
   std::unique_ptr<class MappedFile> file_;
 };
 
 /// Collects entries and writes the artifact atomically (temporary file, fsync, rename).
 class ArtifactWriter {
  public:
-  /// @param metadata_json  One JSON object.
+  /// @param metadata_json  One JSON object. @throws FormatError if it is not.
   explicit ArtifactWriter(std::string metadata_json);
   ~ArtifactWriter();
   /// Borrowed: `bytes` must live until write(). @throws InvalidArgument on a duplicate name or a
   /// shape that does not give bytes.size().
   void add(std::string name, DType dtype, std::vector<std::size_t> shape, std::span<const std::byte> bytes);
-  /// @throws IoError naming path and reason; then nothing is left at `path` but what was there.
-  void write(const std::string& path) const;
+  /// @param inputs  Files the content was made from: `path` may not be one of them.
+  /// @throws IoError naming path and reason, InvalidArgument if `path` is an input; then nothing is
+  ///         left at `path` but what was there.
+  void write(const std::string& path, std::span<const std::string> inputs = {}) const;
 
  private:
   struct Pending;

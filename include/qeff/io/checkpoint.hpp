@@ -26,6 +26,8 @@ class Checkpoint {
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
   /// @throws FormatError naming the directory, the tensor and up to five names that come close.
   [[nodiscard]] const TensorView& tensor(std::string_view name) const;
+  /// Paths of the weight files, for AtomicFile: an output may not be one of them.
+  [[nodiscard]] std::vector<std::string> files() const;
   /// Text of a small file of the directory (tokenizer, pooling), or empty if it is not there.
   /// @throws IoError, FormatError above 64 MiB.
   [[nodiscard]] std::string read_text(const std::string& relative_path) const;

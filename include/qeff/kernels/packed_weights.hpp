@@ -18,8 +18,7 @@
 #include <cstdint>
 
 #include "qeff/core/aligned_buffer.hpp"
-#include "qeff/core/checked_size.hpp"
-#include "qeff/core/error.hpp"
+#include "qeff/core/macros.hpp"
 
 namespace qeff::kernels {
 
@@ -47,7 +46,7 @@ enum class Activations : std::uint8_t {
 };
 
 /// Bytes of one panel's codes for `k` padded reduction indices.
-[[nodiscard]] constexpr std::size_t panel_bytes(WeightFormat format, std::size_t k_padded) noexcept {
+[[nodiscard]] QEFF_INLINE constexpr std::size_t panel_bytes(WeightFormat format, std::size_t k_padded) noexcept {
   switch (format) {
     case WeightFormat::u4:
     case WeightFormat::cb4: return k_padded * kPanel / 2;
@@ -58,7 +57,8 @@ enum class Activations : std::uint8_t {
 }
 
 /// Packed weights wherever they live; all pointers 64-byte aligned. A plain struct: it crosses the
-/// border to the per-ISA code.
+/// border to the per-ISA code, where a function that is not inlined would be a weak symbol compiled
+/// for one ISA and linked into all; hence QEFF_INLINE.
 struct PackedView {
   WeightFormat format = WeightFormat::f32;
   Activations activations = Activations::f32;
@@ -71,15 +71,15 @@ struct PackedView {
   const float* codebook = nullptr;            ///< [16]; cb4 only
   const float* input_scale = nullptr;         ///< [k_padded] or null: x is multiplied by it first
 
-  [[nodiscard]] constexpr std::size_t panels() const noexcept { return (n + kPanel - 1) / kPanel; }
-  [[nodiscard]] constexpr std::size_t n_padded() const noexcept { return panels() * kPanel; }
-  [[nodiscard]] constexpr std::size_t k_padded() const noexcept { return (k + kTileK - 1) / kTileK * kTileK; }
-  [[nodiscard]] constexpr std::size_t groups() const noexcept { return (k + group_size - 1) / group_size; }
-  [[nodiscard]] constexpr std::size_t code_bytes() const noexcept {
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t panels() const noexcept { return (n + kPanel - 1) / kPanel; }
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t n_padded() const noexcept { return panels() * kPanel; }
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t k_padded() const noexcept { return (k + kTileK - 1) / kTileK * kTileK; }
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t groups() const noexcept { return (k + group_size - 1) / group_size; }
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t code_bytes() const noexcept {
     return panels() * panel_bytes(format, k_padded());
   }
   /// Elements of scales and of zero_points.
-  [[nodiscard]] constexpr std::size_t scale_count() const noexcept { return n_padded() * groups(); }
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t scale_count() const noexcept { return n_padded() * groups(); }
 };
 
 /// Packed weights that own their memory. view().codes etc. point into it.

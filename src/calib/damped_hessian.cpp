@@ -1,0 +1,94 @@
+#include "calib/damped_hessian.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "qeff/core/error.hpp"
+#include "qeff/math/cholesky.hpp"
+
+namespace qeff::calib {
+namespace {
+
+constexpr double kDefaultDamping = 0.01;  // first step of the ladder when none was asked for
+constexpr double kDiagonalFloor = 1e-6;   // share of the largest diagonal element
+
+bool all_finite(MatrixView<const float> m) {
+  for (std::size_t r = 0; r < m.rows; ++r)
+    for (std::size_t c = 0; c < m.cols; ++c)
+      if (!std::isfinite(m(r, c))) return false;
+  return true;
+}
+
+/// values[order][order] with `damping` added to the diagonal, in double, upper triangle only.
+std::vector<double> permuted(const DampedHessian& h, std::span<const std::size_t> order,
+                             double damping) {
+  std::vector<double> out(h.k * h.k);
+  for (std::size_t i = 0; i < h.k; ++i) {
+    for (std::size_t j = i; j < h.k; ++j)
+      out[i * h.k + j] = static_cast<double>(h.values[order[i] * h.k + order[j]]);
+    out[i * h.k + i] += damping;
+  }
+  return out;
+}
+
+void floor_diagonal(DampedHessian& h) {
+  float largest = 0;
+  for (std::size_t i = 0; i < h.k; ++i) largest = std::max(largest, h.values[i * h.k + i]);
+  for (std::size_t i = 0; i < h.k; ++i) {
+    float& d = h.values[i * h.k + i];
+    d = std::max(d, static_cast<float>(kDiagonalFloor) * largest);
+  }
+}
+
+bool try_damping(DampedHessian& h, std::span<const std::size_t> order, double percent,
+                 Executor& executor) {
+  if (!inverse_cholesky(permuted(h, order, percent).data(), h.k, h.factor.data(), executor))
+    return false;
+  for (std::size_t i = 0; i < h.k; ++i) h.values[i * h.k + i] += static_cast<float>(percent);
+  h.damp_percent = percent;
+  return true;
+}
+
+}  // namespace
+
+DampedHessian normalize_hessian(MatrixView<const float> hessian) {
+  DampedHessian h;
+  h.k = hessian.rows;
+  if (!all_finite(hessian)) {
+    h.failure = "the Hessian has a NaN or an infinity";
+    return h;
+  }
+  double sum = 0;
+  for (std::size_t i = 0; i < h.k; ++i) {
+    sum += std::max(0.0, static_cast<double>(hessian(i, i)));
+    if (hessian(i, i) == 0) ++h.dead_columns;
+  }
+  if (!(sum > 0)) {
+    h.failure = "the Hessian has no positive diagonal element";
+    return h;
+  }
+  const double scale = static_cast<double>(h.k - h.dead_columns) / sum;
+  h.values.resize(h.k * h.k);
+  for (std::size_t i = 0; i < h.k; ++i)
+    for (std::size_t j = 0; j < h.k; ++j) {
+      const bool dead = hessian(i, i) == 0 || hessian(j, j) == 0;
+      const double mean = (static_cast<double>(hessian(i, j)) + static_cast<double>(hessian(j, i))) / 2;
+      h.values[i * h.k + j] = dead ? static_cast<float>(i == j) : static_cast<float>(mean * scale);
+    }
+  return h;
+}
+
+void damp_and_factor(DampedHessian& h, std::span<const std::size_t> order, double damp_percent,
+                     Executor& executor) {
+  h.factor.resize(h.k * h.k);
+  if (try_damping(h, order, damp_percent, executor)) return;
+  const double base = std::max(damp_percent, kDefaultDamping);
+  for (const double step : {1.0, 2.0, 4.0, 10.0})
+    if (base * step > damp_percent && try_damping(h, order, base * step, executor)) return;
+  floor_diagonal(h);
+  if (try_damping(h, order, std::max(1.0, base * 10), executor)) return;
+  h.failure = str("the Hessian is not positive definite, damped by up to ", std::max(1.0, base * 10),
+                  " times its mean diagonal");
+}
+
+}  // namespace qeff::calib

@@ -1,0 +1,53 @@
+/// @file
+/// From sums to y: row scale, bias, activation, residual, store.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/bodies/math.inl.hpp"
+#include "qeff/core/macros.hpp"
+#include "qeff/kernels/table.hpp"
+
+namespace qeff::kernels {
+
+/// Mirrors qeff::Activation, which per-ISA code does not include.
+enum class EpilogueActivation : std::uint8_t { none, relu, gelu, gelu_tanh, silu };
+
+template <class S>
+QEFF_INLINE typename S::F32 activate(EpilogueActivation f, typename S::F32 v) noexcept {
+  switch (f) {
+    case EpilogueActivation::none: return v;
+    case EpilogueActivation::relu: return S::max(v, S::set1(0.0f));
+    case EpilogueActivation::gelu: return Math<S>::gelu(v);
+    case EpilogueActivation::gelu_tanh: return Math<S>::gelu_tanh(v);
+    case EpilogueActivation::silu: return Math<S>::silu(v);
+  }
+  return v;
+}
+
+/// y[m + r][16 columns of panel] = activation(block[r] * row_scales[r] + bias) + residual.
+/// row_scales may be null: 1.
+template <class S>
+void finish(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel, const float* block,
+            const float* row_scales) noexcept {
+  using F32 = typename S::F32;
+  const std::size_t column = panel * kPanel;
+  const std::size_t left = args.weights->n - column;
+  const bool whole = left >= kPanel;
+  const auto load = [&](const float* p) QEFF_INLINE_LAMBDA { return whole ? S::load(p) : S::load_part(p, left); };
+  const F32 bias = args.bias != nullptr ? load(args.bias + column) : S::set1(0.0f);
+  const auto f = static_cast<EpilogueActivation>(args.activation);
+  for (std::size_t r = 0; r < rows; ++r) {
+    F32 v = S::load(block + r * kPanel);
+    v = row_scales != nullptr ? S::fma(v, S::set1(row_scales[r]), bias) : S::add(v, bias);
+    v = activate<S>(f, v);
+    if (args.residual != nullptr) v = S::add(v, load(args.residual + (m + r) * args.residual_stride + column));
+    float* y = args.y + (m + r) * args.y_stride + column;
+    if (whole)
+      S::store(y, v);
+    else
+      S::store_part(y, v, left);
+  }
+}
+
+}  // namespace qeff::kernels

@@ -1,0 +1,75 @@
+/// @file
+/// exp, erf and the activations made of them, over the policy. Errors against double on the range they
+/// are used on: exp 2 ulp, erf 2e-7 absolute (tests/kernels/math_test.cpp).
+#pragma once
+
+#include "qeff/core/macros.hpp"
+
+namespace qeff::kernels {
+
+template <class S>
+struct Math {
+  using F32 = typename S::F32;
+
+  /// e^x; x is clamped to [-87, 88], so that the result is normal and finite.
+  /// Source: Cody and Waite reduction to |r| <= ln(2) / 2, then the Taylor series to degree 7.
+  QEFF_INLINE static F32 exp(F32 x) noexcept {
+    x = S::min(S::max(x, S::set1(-87.0f)), S::set1(88.0f));
+    const auto n = S::round(S::mul(x, S::set1(1.44269504f)));
+    const F32 nf = S::to_f32(n);
+    F32 r = S::fma(nf, S::set1(-0.693359375f), x);
+    r = S::fma(nf, S::set1(2.12194440e-4f), r);
+    F32 p = S::set1(1.0f / 5040);
+    p = S::fma(p, r, S::set1(1.0f / 720));
+    p = S::fma(p, r, S::set1(1.0f / 120));
+    p = S::fma(p, r, S::set1(1.0f / 24));
+    p = S::fma(p, r, S::set1(1.0f / 6));
+    p = S::fma(p, r, S::set1(0.5f));
+    p = S::fma(p, r, S::set1(1.0f));
+    p = S::fma(p, r, S::set1(1.0f));
+    return S::as_f32(S::add(S::as_i32(p), S::template shl<23>(n)));
+  }
+
+  /// (1 + erf(x / sqrt 2)) / 2, the normal distribution function.
+  /// Source: Abramowitz and Stegun, formula 7.1.26.
+  QEFF_INLINE static F32 normal_cdf(F32 x) noexcept {
+    const auto sign = S::and_(S::as_i32(x), S::set1(static_cast<std::int32_t>(0x80000000)));
+    const F32 z = S::mul(abs(x), S::set1(0.70710678f));
+    const F32 t = S::div(S::set1(1.0f), S::fma(z, S::set1(0.3275911f), S::set1(1.0f)));
+    F32 p = S::set1(1.061405429f);
+    p = S::fma(p, t, S::set1(-1.453152027f));
+    p = S::fma(p, t, S::set1(1.421413741f));
+    p = S::fma(p, t, S::set1(-0.284496736f));
+    p = S::fma(p, t, S::set1(0.254829592f));
+    p = S::mul(p, t);
+    const F32 tail = S::mul(p, exp(S::sub(S::set1(0.0f), S::mul(z, z))));
+    const F32 erf = S::sub(S::set1(1.0f), tail);
+    const F32 signed_erf = S::as_f32(S::or_(S::as_i32(erf), sign));
+    return S::fma(signed_erf, S::set1(0.5f), S::set1(0.5f));
+  }
+
+  QEFF_INLINE static F32 abs(F32 x) noexcept {
+    return S::as_f32(S::and_(S::as_i32(x), S::set1(std::int32_t{0x7fffffff})));
+  }
+  QEFF_INLINE static F32 sigmoid(F32 x) noexcept {
+    const F32 e = exp(S::sub(S::set1(0.0f), x));
+    return S::div(S::set1(1.0f), S::add(S::set1(1.0f), e));
+  }
+  QEFF_INLINE static F32 gelu(F32 x) noexcept { return S::mul(x, normal_cdf(x)); }
+  /// x / 2 * (1 + tanh(u)) = x * sigmoid(2 u), u = sqrt(2 / pi) * (x + 0.044715 x^3)
+  QEFF_INLINE static F32 gelu_tanh(F32 x) noexcept {
+    const F32 cubic = S::mul(S::mul(x, x), S::mul(x, S::set1(0.044715f)));
+    return S::mul(x, sigmoid(S::mul(S::add(x, cubic), S::set1(1.59576912f))));
+  }
+  QEFF_INLINE static F32 silu(F32 x) noexcept { return S::mul(x, sigmoid(x)); }
+
+  /// Nearest bfloat16, ties to even, as a float. @pre x is finite
+  QEFF_INLINE static F32 round_bf16(F32 x) noexcept {
+    const auto bits = S::as_i32(x);
+    const auto odd = S::and_(S::template shr<16>(bits), S::set1(std::int32_t{1}));
+    const auto rounded = S::add(bits, S::add(odd, S::set1(std::int32_t{0x7fff})));
+    return S::as_f32(S::and_(rounded, S::set1(static_cast<std::int32_t>(0xffff0000))));
+  }
+};
+
+}  // namespace qeff::kernels

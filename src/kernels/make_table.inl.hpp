@@ -1,0 +1,25 @@
+/// @file
+/// All kernels of a policy. The list of bodies is here and nowhere else.
+#pragma once
+
+#include "kernels/bodies/attention.inl.hpp"
+#include "kernels/bodies/gemm.inl.hpp"
+#include "kernels/bodies/layer_norm.inl.hpp"
+#include "kernels/bodies/prepare_rows.inl.hpp"
+#include "qeff/kernels/table.hpp"
+
+namespace qeff::kernels {
+
+template <class S>
+constexpr KernelTable make_table() noexcept {
+  return {.isa = S::kIsa,
+          .row_bytes = &PrepareRows<S>::row_bytes,
+          .prepare_rows = &PrepareRows<S>::run,
+          .scratch_bytes = &Gemm<S>::scratch_bytes,
+          .gemm = &Gemm<S>::run,
+          .layer_norm = &LayerNorm<S>::run,
+          .attention_scratch = &Attention<S>::scratch,
+          .attention = &Attention<S>::run};
+}
+
+}  // namespace qeff::kernels

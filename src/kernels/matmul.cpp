@@ -1,0 +1,124 @@
+#include "qeff/kernels/matmul.hpp"
+
+#include <algorithm>
+
+#include "qeff/core/aligned_buffer.hpp"
+#include "qeff/core/error.hpp"
+#include "qeff/kernels/isa.hpp"
+#include "qeff/kernels/table.hpp"
+
+namespace qeff {
+namespace {
+
+using kernels::Activations;
+using kernels::GemmArgs;
+using kernels::KernelTable;
+using kernels::PackedView;
+
+/// Prepared activations of one call stay below this, so that they live in the second-level cache.
+constexpr std::size_t kMostActivationBytes = std::size_t{1} << 20;
+/// Products below which handing work to another thread costs more than it saves.
+constexpr std::size_t kLeastParallelWork = 200'000;
+
+/// Memory of this thread, reused by all calls.
+struct Workspace {
+  AlignedBuffer a, a_scales, scratch;
+};
+Workspace& workspace() {
+  thread_local Workspace w;
+  return w;
+}
+
+void check(const MatrixView<const float>& x, const PackedView& w, const MatrixView<float>& y) {
+  require(x.cols == w.k, "matmul: x has ", x.cols, " columns, the weights ", w.k, " input features");
+  require(y.rows == x.rows && y.cols == w.n, "matmul: y must be (", x.rows, ", ", w.n, "), got (", y.rows, ", ",
+          y.cols, ")");
+  require((x.col_stride == 1 || x.cols == 1) && (y.col_stride == 1 || y.cols == 1),
+          "matmul: rows of x and y must be contiguous");
+}
+
+/// Rows [begin, end) of x in prepared form.
+void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& w, std::size_t begin,
+             std::size_t rows, Workspace& space, Executor& executor) {
+  const std::size_t bytes = t.row_bytes(w.activations, w.k_padded());
+  space.a.reserve(rows * bytes);
+  space.a_scales.reserve(rows * sizeof(float));
+  std::byte* a = space.a.data();
+  float* scales = space.a_scales.as<float>();
+  const std::size_t parts = rows * w.k < kLeastParallelWork ? 1 : std::min(rows, executor.threads());
+  executor.run(parts, [&](std::size_t part) {
+    const std::size_t first = rows * part / parts, last = rows * (part + 1) / parts;
+    t.prepare_rows(w.activations, x.row(begin + first), static_cast<std::size_t>(x.row_stride), last - first, w.k,
+                   w.input_scale, a + first * bytes, scales + first);
+  });
+}
+
+/// One block of rows, panels split between the threads.
+void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Executor& executor) {
+  const PackedView& w = *args.weights;
+  const std::size_t work = rows * w.n * w.k, panels = w.panels();
+  const std::size_t parts = work < kLeastParallelWork ? 1 : std::min((panels + 1) / 2, executor.threads() * 3);
+  executor.run(parts, [&](std::size_t part) {
+    AlignedBuffer& scratch = workspace().scratch;
+    scratch.reserve(t.scratch_bytes(w));
+    // Boundaries on even panels: tiles of two panels stay whole.
+    const auto boundary = [&](std::size_t i) { return std::min(panels, (panels * i / parts + 1) / 2 * 2); };
+    const std::size_t first = part == 0 ? 0 : boundary(part);
+    const std::size_t last = part + 1 == parts ? panels : boundary(part + 1);
+    if (first < last) t.gemm(args, 0, rows, first, last, scratch.data());
+  });
+}
+
+}  // namespace
+
+void matmul(MatrixView<const float> x, const PackedView& w, MatrixView<float> y, const Epilogue& epilogue,
+            Executor& executor) {
+  check(x, w, y);
+  const KernelTable& t = kernels::active();
+  Workspace& space = workspace();
+  const std::size_t block = std::max<std::size_t>(64, kMostActivationBytes / t.row_bytes(w.activations, w.k_padded()));
+  for (std::size_t m = 0; m < x.rows; m += block) {
+    const std::size_t rows = std::min(block, x.rows - m);
+    prepare(t, x, w, m, rows, space, executor);
+    const GemmArgs args{.weights = &w,
+                        .a = space.a.data(),
+                        .a_scales = space.a_scales.as<float>(),
+                        .y = y.row(m),
+                        .y_stride = static_cast<std::size_t>(y.row_stride),
+                        .bias = epilogue.bias,
+                        .activation = static_cast<std::uint8_t>(epilogue.activation),
+                        .residual = epilogue.residual ? epilogue.residual + m * epilogue.residual_stride : nullptr,
+                        .residual_stride = epilogue.residual_stride};
+    multiply(t, args, rows, executor);
+  }
+}
+
+void matmul_accumulators(MatrixView<const float> x, const PackedView& w, std::size_t group, std::int32_t* acc) {
+  require(w.activations == Activations::int8, "matmul_accumulators: the weights do not use int8 activations");
+  require(group < w.groups(), "matmul_accumulators: group ", group, " of ", w.groups());
+  require(x.cols == w.k && x.col_stride == 1, "matmul_accumulators: x must be (m, ", w.k, ") with contiguous rows");
+  const KernelTable& t = kernels::active();
+  Executor serial(1);
+  Workspace space;
+  prepare(t, x, w, 0, x.rows, space, serial);
+  space.scratch.reserve(t.scratch_bytes(w));
+  const GemmArgs args{.weights = &w,
+                      .a = space.a.data(),
+                      .a_scales = space.a_scales.as<float>(),
+                      .accumulators = acc,
+                      .group = group};
+  t.gemm(args, 0, x.rows, 0, w.panels(), space.scratch.data());
+}
+
+std::string explain(const PackedView& w) {
+  static constexpr const char* kFormats[] = {"i8", "u8", "u4", "cb4", "e4m3", "e5m2", "bf16", "f32"};
+  static constexpr const char* kActivations[] = {"int8", "bf16", "f32"};
+  const std::size_t bytes = w.code_bytes() + (w.scales ? w.scale_count() * 4 : 0) +
+                            (w.zero_points ? w.scale_count() : 0);
+  return str("(", w.n, ", ", w.k, ") ", kFormats[static_cast<int>(w.format)],
+             w.scales && w.group_size < w.k ? str(" g", w.group_size) : "", " x ",
+             kActivations[static_cast<int>(w.activations)], " on ", name(kernels::active().isa), ", ", bytes,
+             " bytes per pass");
+}
+
+}  // namespace qeff

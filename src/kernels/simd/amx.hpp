@@ -1,0 +1,147 @@
+/// @file
+/// Simd policy for AMX (Sapphire Rapids 2023): AVX-512 BF16 for everything but the products of large
+/// blocks, which go through 2 x 2 tiles: 32 rows by 2 panels of 16 columns.
+///
+/// Tiles 0..3 hold sums (row half + 2 * panel), 4 and 5 rows of activations, 6 and 7 weights. A
+/// tile of weights is 16 lines of a panel as they are stored. int8 tiles multiply signed by signed, so
+/// activations have no offset.
+#pragma once
+
+#include "kernels/bodies/tile.inl.hpp"
+#include "kernels/simd/avx512_bf16.hpp"
+
+namespace qeff::kernels::simd {
+
+/// The part of the policy that vectors need when AMX stores activations signed.
+struct AmxVectors : Avx512Bf16 {
+  static constexpr Isa kIsa = Isa::amx;
+
+  using ActI8 = std::int8_t;
+  static constexpr int kActOffset = 0;
+
+  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
+    std::int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return {_mm512_set1_epi32(four)};
+  }
+  /// Signed times signed with an instruction that wants its first operand unsigned: |a| * (w with the
+  /// sign of a). Exact within -127..127.
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
+    const __mmask64 negative = _mm512_movepi8_mask(a.v);
+    const __m512i flipped = _mm512_mask_sub_epi8(s.v, negative, _mm512_setzero_si512(), s.v);
+    return {_mm512_dpbusd_epi32(sum.v, _mm512_abs_epi8(a.v), flipped)};
+  }
+  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
+  }
+};
+
+struct Amx : AmxVectors {
+  struct Tile {
+    static constexpr std::size_t kRows = 32, kPanels = 2;
+    using Vector = VectorTile<AmxVectors>;
+    /// Up to so many rows vectors are faster than mostly empty tiles.
+    static constexpr std::size_t kVectorRows = 4;
+
+    template <bool kPacked>
+    QEFF_INLINE static void int8(const std::int8_t* a, std::size_t a_stride, const std::byte* b,
+                                 std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
+                                 std::int32_t* c) noexcept {
+      if (rows <= kVectorRows || lines % 16 != 0) {
+        by_vectors(panels, rows, [&](std::size_t p, std::size_t r, std::size_t part) QEFF_INLINE_LAMBDA {
+          Vector::template int8<kPacked>(a + r * a_stride, a_stride, b + p * b_pitch, 0, 1, lines, part,
+                                         c + (p * kRows + r) * 16);
+        });
+        return;
+      }
+      const auto* bytes = reinterpret_cast<const std::byte*>(a);
+      multiply(bytes, a_stride, b, b_pitch, panels, lines * 4, rows, reinterpret_cast<std::byte*>(c),
+               [](int tile) QEFF_INLINE_LAMBDA {
+                 if (tile == 0) _tile_dpbssd(0, 4, 6);
+                 if (tile == 1) _tile_dpbssd(1, 5, 6);
+                 if (tile == 2) _tile_dpbssd(2, 4, 7);
+                 if (tile == 3) _tile_dpbssd(3, 5, 7);
+               });
+    }
+
+    QEFF_INLINE static void bf16(const std::uint16_t* a, std::size_t a_stride, const std::byte* b,
+                                 std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
+                                 float* c) noexcept {
+      const auto* bytes = reinterpret_cast<const std::byte*>(a);
+      multiply(bytes, a_stride * 2, b, b_pitch, panels, k * 2, rows, reinterpret_cast<std::byte*>(c),
+               [](int tile) QEFF_INLINE_LAMBDA {
+                 if (tile == 0) _tile_dpbf16ps(0, 4, 6);
+                 if (tile == 1) _tile_dpbf16ps(1, 5, 6);
+                 if (tile == 2) _tile_dpbf16ps(2, 4, 7);
+                 if (tile == 3) _tile_dpbf16ps(3, 5, 7);
+               });
+    }
+
+   private:
+    struct alignas(64) Config {
+      std::uint8_t palette, start_row, reserved[14];
+      std::uint16_t row_bytes[16];
+      std::uint8_t rows[16];
+    };
+    static_assert(sizeof(Config) == 64);
+
+    template <class F>
+    QEFF_INLINE static void by_vectors(std::size_t panels, std::size_t rows, F&& f) noexcept {
+      for (std::size_t p = 0; p < panels; ++p)
+        for (std::size_t r = 0; r < rows; r += Vector::kRows)
+          f(p, r, rows - r < Vector::kRows ? rows - r : Vector::kRows);
+    }
+
+    /// Tile shapes for `rows` rows in halves of 16.
+    QEFF_INLINE static void configure(std::size_t rows) noexcept {
+      Config config;
+      __builtin_memset(&config, 0, sizeof config);
+      config.palette = 1;
+      const std::size_t first = rows < 16 ? rows : 16, second = rows > 16 ? rows - 16 : 0;
+      for (int t = 0; t < 8; ++t) {
+        const bool weights = t >= 6, lower = t == 1 || t == 3 || t == 5;
+        const std::size_t n = weights ? 16 : lower ? (second ? second : 1) : first;
+        config.rows[t] = static_cast<std::uint8_t>(n);
+        config.row_bytes[t] = 64;
+      }
+      // GCC 12 tells the optimizer that 8 bytes of the operand are read: without this the stores vanish.
+      asm volatile("" : : "r"(&config) : "memory");
+      _tile_loadconfig(&config);
+    }
+
+    /// c[panel][kRows][16] of 4-byte sums = a (rows of `row_bytes` bytes) times b, 64 bytes of the
+    /// reduction at a time.
+    template <class F>
+    QEFF_INLINE static void multiply(const std::byte* a, std::size_t a_stride, const std::byte* b,
+                                     std::size_t b_pitch, std::size_t panels, std::size_t row_bytes,
+                                     std::size_t rows, std::byte* c, F&& product) noexcept {
+      const bool lower = rows > 16, second = panels > 1;
+      configure(rows);
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      for (std::size_t k = 0; k < row_bytes; k += 64) {
+        _tile_loadd(4, a + k, a_stride);
+        _tile_loadd(6, b + k * 16, 64);
+        product(0);
+        if (lower) {
+          _tile_loadd(5, a + 16 * a_stride + k, a_stride);
+          product(1);
+        }
+        if (second) {
+          _tile_loadd(7, b + b_pitch + k * 16, 64);
+          product(2);
+          if (lower) product(3);
+        }
+      }
+      _tile_stored(0, c, 64);
+      if (lower) _tile_stored(1, c + 16 * 64, 64);
+      if (second) _tile_stored(2, c + kRows * 64, 64);
+      if (second && lower) _tile_stored(3, c + (kRows + 16) * 64, 64);
+      _tile_release();
+    }
+  };
+};
+
+}  // namespace qeff::kernels::simd

@@ -1,0 +1,130 @@
+/// @file
+/// Simd policy for AVX-512 with VNNI (Cascade Lake 2019, Zen 4): a panel's 16 columns are one
+/// register. portable.hpp says what each operation means; activations are stored plus 128 (avx_vnni.hpp).
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "qeff/core/macros.hpp"
+#include "qeff/kernels/isa.hpp"
+
+namespace qeff::kernels::simd {
+
+struct Avx512Vnni {
+  static constexpr Isa kIsa = Isa::avx512_vnni;
+  static constexpr int kRows = 12;  // enough chains to cover the latency of two ports
+
+  struct F32 { __m512 v; };
+  struct I32 { __m512i v; };
+
+  QEFF_INLINE static __mmask16 lanes(std::size_t count) noexcept {
+    return static_cast<__mmask16>((1u << count) - 1u);
+  }
+
+  QEFF_INLINE static F32 set1(float x) noexcept { return {_mm512_set1_ps(x)}; }
+  QEFF_INLINE static F32 load(const float* p) noexcept { return {_mm512_loadu_ps(p)}; }
+  QEFF_INLINE static void store(float* p, F32 v) noexcept { _mm512_storeu_ps(p, v.v); }
+  QEFF_INLINE static F32 load_part(const float* p, std::size_t n) noexcept {
+    return {_mm512_maskz_loadu_ps(lanes(n), p)};
+  }
+  QEFF_INLINE static void store_part(float* p, F32 v, std::size_t n) noexcept {
+    _mm512_mask_storeu_ps(p, lanes(n), v.v);
+  }
+  QEFF_INLINE static F32 add(F32 a, F32 b) noexcept { return {_mm512_add_ps(a.v, b.v)}; }
+  QEFF_INLINE static F32 sub(F32 a, F32 b) noexcept { return {_mm512_sub_ps(a.v, b.v)}; }
+  QEFF_INLINE static F32 mul(F32 a, F32 b) noexcept { return {_mm512_mul_ps(a.v, b.v)}; }
+  QEFF_INLINE static F32 div(F32 a, F32 b) noexcept { return {_mm512_div_ps(a.v, b.v)}; }
+  QEFF_INLINE static F32 fma(F32 a, F32 b, F32 c) noexcept { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+  QEFF_INLINE static F32 max(F32 a, F32 b) noexcept { return {_mm512_max_ps(a.v, b.v)}; }
+  QEFF_INLINE static F32 min(F32 a, F32 b) noexcept { return {_mm512_min_ps(a.v, b.v)}; }
+  QEFF_INLINE static __m256 high_half(__m512 v) noexcept {
+    return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+  }
+  QEFF_INLINE static float sum(F32 v) noexcept {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v.v), high_half(v.v));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  QEFF_INLINE static float max_lane(F32 v) noexcept {
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v.v), high_half(v.v));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+
+  QEFF_INLINE static I32 set1(std::int32_t x) noexcept { return {_mm512_set1_epi32(x)}; }
+  QEFF_INLINE static I32 load(const std::int32_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
+  QEFF_INLINE static void store(std::int32_t* p, I32 v) noexcept { _mm512_storeu_si512(p, v.v); }
+  QEFF_INLINE static I32 add(I32 a, I32 b) noexcept { return {_mm512_add_epi32(a.v, b.v)}; }
+  QEFF_INLINE static I32 sub(I32 a, I32 b) noexcept { return {_mm512_sub_epi32(a.v, b.v)}; }
+  QEFF_INLINE static I32 and_(I32 a, I32 b) noexcept { return {_mm512_and_si512(a.v, b.v)}; }
+  QEFF_INLINE static I32 or_(I32 a, I32 b) noexcept { return {_mm512_or_si512(a.v, b.v)}; }
+  template <int kBits>
+  QEFF_INLINE static I32 shl(I32 a) noexcept { return {_mm512_slli_epi32(a.v, kBits)}; }
+  template <int kBits>
+  QEFF_INLINE static I32 shr(I32 a) noexcept { return {_mm512_srli_epi32(a.v, kBits)}; }
+  template <int kBits>
+  QEFF_INLINE static I32 sar(I32 a) noexcept { return {_mm512_srai_epi32(a.v, kBits)}; }
+  QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
+    return {_mm512_maskz_set1_epi32(_mm512_cmpeq_epi32_mask(a.v, b.v), -1)};
+  }
+  QEFF_INLINE static F32 to_f32(I32 v) noexcept { return {_mm512_cvtepi32_ps(v.v)}; }
+  QEFF_INLINE static I32 round(F32 v) noexcept { return {_mm512_cvtps_epi32(v.v)}; }
+  QEFF_INLINE static F32 as_f32(I32 v) noexcept { return {_mm512_castsi512_ps(v.v)}; }
+  QEFF_INLINE static I32 as_i32(F32 v) noexcept { return {_mm512_castps_si512(v.v)}; }
+  QEFF_INLINE static I32 load_u8(const std::uint8_t* p) noexcept {
+    return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  }
+  QEFF_INLINE static F32 lookup16(const float* table, I32 index) noexcept {
+    return {_mm512_permutexvar_ps(index.v, _mm512_loadu_ps(table))};
+  }
+
+  using ActI8 = std::uint8_t;
+  static constexpr int kActOffset = 128;
+  static constexpr int kSteps = 1;
+  static constexpr std::size_t kStepBytes = 64;
+  static constexpr bool kExpand = false;
+
+  struct Act { __m512i v; };
+  struct Step { __m512i v; };
+  struct Bytes { __m512i v; };
+
+  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
+    std::int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return {_mm512_set1_epi32(four)};
+  }
+  QEFF_INLINE static Step load_step(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
+  template <int kIndex>
+  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
+    return load_step(line);
+  }
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
+    return {_mm512_dpbusd_epi32(sum.v, a.v, s.v)};
+  }
+  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
+    const __m512i shifted = _mm512_add_epi32(q.v, _mm512_set1_epi32(128));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(shifted));
+  }
+  QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
+  QEFF_INLINE static void store_bytes(std::byte* p, Bytes b) noexcept { _mm512_storeu_si512(p, b.v); }
+  QEFF_INLINE static Bytes repeat4(const std::uint8_t* p) noexcept {
+    const __m512i dwords = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return {_mm512_mullo_epi32(dwords, _mm512_set1_epi32(0x01010101))};
+  }
+  QEFF_INLINE static Bytes low_nibbles(Bytes b) noexcept {
+    return {_mm512_and_si512(b.v, _mm512_set1_epi8(15))};
+  }
+  QEFF_INLINE static Bytes high_nibbles(Bytes b) noexcept {
+    return low_nibbles({_mm512_srli_epi16(b.v, 4)});
+  }
+  QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept { return {_mm512_sub_epi8(a.v, b.v)}; }
+
+  static constexpr bool kBf16 = false;
+};
+
+}  // namespace qeff::kernels::simd

@@ -1,0 +1,38 @@
+/// @file
+/// Simd policy for AVX-VNNI (Alder Lake 2021, Zen 5): AVX2, but one instruction sums four products.
+/// Its first operand is unsigned, so activations are stored plus 128; bodies/gemm.inl.hpp takes
+/// 128 times the column sums off again.
+#pragma once
+
+#include "kernels/simd/avx2.hpp"
+
+namespace qeff::kernels::simd {
+
+struct AvxVnni : Avx2 {
+  static constexpr Isa kIsa = Isa::avx_vnni;
+
+  using ActI8 = std::uint8_t;
+  static constexpr int kActOffset = 128;
+  static constexpr int kSteps = 1;
+  static constexpr bool kExpand = false;
+
+  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
+    std::int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return {_mm256_set1_epi32(four)};
+  }
+  template <int kIndex>
+  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
+    return load_step(line);
+  }
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
+    return {_mm256_dpbusd_avx_epi32(sum.lo, a.v, s.lo), _mm256_dpbusd_avx_epi32(sum.hi, a.v, s.hi)};
+  }
+  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
+    const __m256i w = _mm256_add_epi16(words(q), _mm256_set1_epi16(128));
+    const __m256i b = _mm256_permute4x64_epi64(_mm256_packus_epi16(w, w), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(b));
+  }
+};
+
+}  // namespace qeff::kernels::simd

@@ -1,0 +1,18 @@
+/// @file
+/// The tables of src/kernels/isa/; which of them a build has is said in src/CMakeLists.txt.
+#pragma once
+
+#include "qeff/kernels/table.hpp"
+
+namespace qeff::kernels {
+
+extern const KernelTable portable_table;
+extern const KernelTable avx2_table;
+extern const KernelTable avx_vnni_table;
+extern const KernelTable avx512_vnni_table;
+extern const KernelTable avx512_bf16_table;
+extern const KernelTable amx_table;
+extern const KernelTable neon_dot_table;
+extern const KernelTable neon_i8mm_table;
+
+}  // namespace qeff::kernels

@@ -1,0 +1,62 @@
+/// @file
+/// How an encoder lies in a `.qeff` artifact: the metadata and the names of the entries.
+///
+///     embeddings.words.codes i8 (vocab, hidden) + .scales (vocab)   or   embeddings.words f32
+///     embeddings.positions, embeddings.types   f32 (rows, hidden)
+///     embeddings.norm.weight, .bias            f32 (hidden)
+///     attention_bias                           f32 (buckets, heads)
+///     layers.<i>.{qkv,attn_out,ffn1,ffn2}      .codes u8, .scales f32, .zero_points u8, .codebook f32,
+///                                              .input_scale f32: see packed_weights.hpp; .bias f32
+///     layers.<i>.{attn_norm,ffn_norm}          .weight, .bias f32 (hidden)
+///     file/<name>                              u8: files of the model directory (tokenizer, config.json)
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "nn/encoder_model.hpp"
+#include "qeff/io/artifact.hpp"
+#include "qeff/nn/pooling.hpp"
+
+namespace qeff::nn {
+
+/// One packed linear, as the metadata describes it.
+struct LinearInfo {
+  std::string name;    ///< "layers.0.qkv"
+  std::string scheme;  ///< For people: "i8", "u4 g128"
+  kernels::PackedView weights;  ///< Format, activations and sizes; no pointers.
+};
+
+struct EncoderMetadata {
+  EncoderShape shape;
+  Pooling pooling = Pooling::mean;
+  bool normalize = true;
+  std::size_t max_tokens = 0;      ///< Texts are cut to it.
+  std::string quantization;        ///< JSON of the QuantizationConfig
+  std::vector<LinearInfo> linears;
+};
+
+[[nodiscard]] std::string to_json(const EncoderMetadata& metadata);
+
+/// @throws FormatError naming the artifact and the field.
+[[nodiscard]] EncoderMetadata read_metadata(const Artifact& artifact);
+
+/// The weights, borrowed from the mapping. Every entry's type and size is checked against the shape.
+/// @throws FormatError naming artifact and entry.
+[[nodiscard]] EncoderModel read_model(const Artifact& artifact, const EncoderMetadata& metadata);
+
+/// "i8", "u4 g128", "e4m3 b128": format and group.
+[[nodiscard]] std::string scheme_name(const kernels::PackedView& weights);
+
+/// Features (n, k) of the linears of a layer, by their names' last part.
+struct LinearSize {
+  const char* name;
+  std::size_t n, k;
+};
+[[nodiscard]] std::vector<LinearSize> layer_linears(const EncoderShape& shape);
+
+/// "layers.<layer>.<part>"
+[[nodiscard]] std::string layer_entry(std::size_t layer, const std::string& part);
+
+}  // namespace qeff::nn

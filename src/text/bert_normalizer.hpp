@@ -1,0 +1,31 @@
+/// @file
+/// What BERT does to text before it looks words up, and what it takes for a word.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace qeff {
+
+struct BertNormalizer {
+  bool clean_text = true;
+  bool chinese_spaces = true;
+  bool strip_accents = true;
+  bool lower_case = true;
+
+  /// Appends the normalized `text` to `out`, which becomes valid UTF-8 whatever `text` is.
+  void append(std::string_view text, std::string& out) const;
+};
+
+/// White space and punctuation as BERT's pre-tokenizer sees them.
+enum class CharKind : std::uint8_t { word, space, punctuation };
+[[nodiscard]] CharKind char_kind(char32_t c) noexcept;
+
+/// The next code point of `text` at `at`, which moves past it. A maximal invalid sequence gives one
+/// U+FFFD, as Unicode recommends and Python does. @pre at < text.size()
+[[nodiscard]] char32_t decode_utf8(std::string_view text, std::size_t& at) noexcept;
+void append_utf8(char32_t c, std::string& out);
+
+}  // namespace qeff
