@@ -56,18 +56,21 @@ struct VectorTile {
                         std::size_t lines, std::int32_t* c) noexcept {
     typename S::I32 sums[kR];
     for (auto& s : sums) s = S::set1(std::int32_t{0});
+    // One step an iteration: given two, GCC adds their products first and spills the sums.
     constexpr std::size_t kActs = 4 / S::kSteps;
-    for (std::size_t line = 0; line < lines; ++line) {
-      const typename S::ActI8* a_line = a + line * 4;
-      const auto step = [&]<int kStep>() QEFF_INLINE_LAMBDA {
-        const auto w = kPacked ? S::template step_of_line<kStep>(b + line * 64)
-                               : S::load_step(b + (line * S::kSteps + kStep) * S::kStepBytes);
+    const std::size_t steps = kPacked ? lines : lines * S::kSteps;
+    for (std::size_t i = 0; i < steps; ++i) {
+      const auto multiply = [&](std::size_t k, typename S::Step w) QEFF_INLINE_LAMBDA {
 #pragma GCC unroll 16
         for (int r = 0; r < kR; ++r)
-          sums[r] = S::dot(sums[r], S::load_act(a_line + static_cast<std::size_t>(r) * a_stride + kStep * kActs), w);
+          sums[r] = S::dot(sums[r], S::load_act(a + static_cast<std::size_t>(r) * a_stride + k), w);
       };
-      step.template operator()<0>();
-      if constexpr (S::kSteps == 2) step.template operator()<1>();
+      if constexpr (kPacked) {
+        multiply(i * 4, S::template step_of_line<0>(b + i * 64));
+        if constexpr (S::kSteps == 2) multiply(i * 4 + 2, S::template step_of_line<1>(b + i * 64));
+      } else {
+        multiply(i * kActs, S::load_step(b + i * S::kStepBytes));
+      }
     }
     for (int r = 0; r < kR; ++r) S::store(c + r * 16, sums[r]);
   }
