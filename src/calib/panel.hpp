@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "qeff/core/matrix_view.hpp"
-#include "qeff/quant/affine.hpp"
+#include "qeff/quant/affine_grid.hpp"
 #include "qeff/quant/quantized_matrix.hpp"
 
 namespace qeff::calib {

@@ -5,22 +5,17 @@
 #include <span>
 
 #include "calib/panel.hpp"
+#include "qeff/quant/affine.hpp"
 
 namespace qeff::calib {
 
 /// A matrix of zeros: unsigned codes with zero points, or signed codes without.
 [[nodiscard]] inline QuantizedMatrix empty_result(std::size_t rows, std::size_t cols, int bits,
                                                   std::size_t group_size, bool symmetric) {
-  QuantizedMatrix out;
-  out.bits = bits;
-  out.is_signed = symmetric;
-  out.rows = rows;
-  out.cols = cols;
-  out.group_size = group_size == 0 || group_size > cols ? cols : group_size;
-  out.codes.resize(rows * cols);
-  out.scales.resize(rows * out.groups());
-  if (!symmetric) out.zero_points.resize(rows * out.groups());
-  return out;
+  AffineConfig config{.bits = bits, .is_signed = symmetric, .symmetric = symmetric};
+  config.granularity = group_size == 0 ? Granularity::per_channel : Granularity::per_group;
+  config.group_size = group_size;
+  return detail::affine_result(rows, cols, config);
 }
 
 /// Stores the grids of every group and the codes of every column of a panel.

@@ -1,6 +1,5 @@
 #include "qeff/io/artifact.hpp"
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <algorithm>

@@ -90,9 +90,9 @@ const KernelTable& active() {
   return first;
 }
 
-void set_active(std::optional<Isa> isa) {
-  chosen.store(isa ? &table(*isa) : nullptr, std::memory_order_release);
-}
+void set_active_table(const KernelTable* table) noexcept { chosen.store(table, std::memory_order_release); }
+
+void set_active(std::optional<Isa> isa) { set_active_table(isa ? &table(*isa) : nullptr); }
 
 std::string cpu_model() { return detect_cpu_model(); }
 

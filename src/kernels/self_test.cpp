@@ -9,7 +9,7 @@
 namespace qeff::kernels {
 namespace {
 
-constexpr std::size_t kM = 3, kN = 19, kK = 70;
+constexpr std::size_t kM = 18, kN = 19, kK = 70;  // more than half a tile of rows, two panels, odd everything
 
 /// Small integers, exactly representable everywhere: every product and sum is exact.
 float x_at(std::size_t m, std::size_t k) { return static_cast<float>(static_cast<int>((m * 31 + k * 7) % 15) - 7); }

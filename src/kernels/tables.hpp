@@ -15,4 +15,8 @@ extern const KernelTable amx_table;
 extern const KernelTable neon_dot_table;
 extern const KernelTable neon_i8mm_table;
 
+/// Like set_active, for a table that no ISA of this machine stands for; null returns to the default.
+/// For tests: emulated and deliberately broken kernels.
+void set_active_table(const KernelTable* table) noexcept;
+
 }  // namespace qeff::kernels

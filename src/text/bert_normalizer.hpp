@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace qeff {
 
@@ -17,6 +18,10 @@ struct BertNormalizer {
 
   /// Appends the normalized `text` to `out`, which becomes valid UTF-8 whatever `text` is.
   void append(std::string_view text, std::string& out) const;
+
+ private:
+  /// Cleans, spaces and decomposes from `at` up to the next ASCII character that stays.
+  void append_run(std::string_view text, std::size_t& at, std::vector<char32_t>& run) const;
 };
 
 /// White space and punctuation as BERT's pre-tokenizer sees them.

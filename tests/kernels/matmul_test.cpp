@@ -1,14 +1,13 @@
-// matmul on every instruction set of this machine, against double precision.
+// matmul with every kernel table, against double precision.
 #include "qeff/kernels/matmul.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstring>
 
 #include "qeff/core/error.hpp"
-#include "support/isa.hpp"
+#include "support/emulation/emulated_tables.hpp"
+#include "support/guarded_floats.hpp"
 #include "support/packed_problem.hpp"
 
 namespace qeff {
@@ -114,7 +113,7 @@ TEST_P(MatmulOnIsa, AccumulatorsEqualThoseOfThePortableKernels) {
       matmul_accumulators({p.x.data(), p.m, p.k}, p.packed.view, g, mine.data());
       kernels::set_active(kernels::Isa::portable);
       matmul_accumulators({p.x.data(), p.m, p.k}, p.packed.view, g, portable.data());
-      kernels::set_active(GetParam());
+      activate();
       ASSERT_EQ(mine, portable) << "group " << g;
     }
   }
@@ -148,27 +147,12 @@ TEST_P(MatmulOnIsa, StridedAndMisalignedRowsAreRight) {
   }
 }
 
-/// Floats that end where the next page begins, which faults on access.
-struct GuardedFloats {
-  explicit GuardedFloats(std::size_t count) {
-    const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    bytes = (count * sizeof(float) + page - 1) / page * page + page;
-    base = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    mprotect(base + bytes - page, page, PROT_NONE);
-    data = reinterpret_cast<float*>(base + bytes - page) - count;
-  }
-  ~GuardedFloats() { munmap(base, bytes); }
-  char* base;
-  std::size_t bytes;
-  float* data;
-};
-
 TEST_P(MatmulOnIsa, TouchesNothingBeyondXAndYAndBias) {
   for (const Scheme scheme : {Scheme::i8, Scheme::u4, Scheme::f32})
     for (const std::size_t n : {1u, 9u, 16u, 31u})
       for (const std::size_t k : {1u, 17u, 63u, 65u}) {
         const Problem p = test::random_problem(scheme, 3, n, k, 16);
-        GuardedFloats x(3 * k), y(3 * n), bias(n);
+        test::GuardedFloats x(3 * k), y(3 * n), bias(n);
         std::copy(p.x.begin(), p.x.end(), x.data);
         std::fill_n(bias.data, n, 1.0f);
         matmul({x.data, 3, k}, p.packed.view, {y.data, 3, n}, {.bias = bias.data}, serial);
@@ -243,7 +227,7 @@ TEST_P(MatmulOnIsa, ZeroAndDenormalRowsGiveTheBias) {
   for (const float v : run(p, serial, {.bias = bias.data()})) EXPECT_EQ(v, 0.5f);
 }
 
-QEFF_INSTANTIATE_FOR_ISAS(MatmulOnIsa);
+QEFF_INSTANTIATE_FOR_ALL_KERNELS(MatmulOnIsa);
 
 TEST(Matmul, RefusesShapesThatDoNotFit) {
   const Problem p = test::random_problem(Scheme::f32, 2, 3, 4, 0);

@@ -43,6 +43,12 @@ struct QuantizedMatrix {
   [[nodiscard]] std::size_t group_index(std::size_t row, std::size_t col) const noexcept {
     return row * groups() + col / group_size;
   }
+  /// Bytes at rest: codes without gaps, float scales, a byte for each zero point.
+  [[nodiscard]] std::size_t nbytes() const noexcept {
+    const std::size_t codebook_bytes = kind == CodeKind::codebook ? sizeof(codebook) : 0;
+    return (codes.size() * static_cast<std::size_t>(bits) + 7) / 8 + zero_points.size() +
+           (scales.size() + input_scale.size()) * sizeof(float) + codebook_bytes;
+  }
   /// The code of one element as an integer. @pre kind is affine or codebook
   [[nodiscard]] std::int32_t code(std::size_t row, std::size_t col) const noexcept {
     const std::uint8_t byte = codes[row * cols + col];

@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace qeff {
@@ -36,6 +37,7 @@ struct WordPieceOptions {
 class WordPiece {
  public:
   using Options = WordPieceOptions;
+  struct Impl;
 
   /// @param vocab_txt  One token a line, its id is the line's number; special tokens not in it are
   ///                   ignored unless the template or unknown words need them.
@@ -59,7 +61,6 @@ class WordPiece {
   [[nodiscard]] std::optional<std::size_t> max_length() const noexcept;
 
  private:
-  struct Impl;
   explicit WordPiece(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<const Impl> impl_;
 };

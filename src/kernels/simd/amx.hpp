@@ -12,8 +12,7 @@
 
 namespace qeff::kernels::simd {
 
-/// The part of the policy that vectors need when AMX stores activations signed.
-struct AmxVectors : Avx512Bf16 {
+struct Amx : Avx512Bf16 {
   static constexpr Isa kIsa = Isa::amx;
 
   using ActI8 = std::int8_t;
@@ -34,12 +33,10 @@ struct AmxVectors : Avx512Bf16 {
   QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
   }
-};
 
-struct Amx : AmxVectors {
   struct Tile {
     static constexpr std::size_t kRows = 32, kPanels = 2;
-    using Vector = VectorTile<AmxVectors>;
+    using Vector = VectorTile<Amx>;
     /// Up to so many rows vectors are faster than mostly empty tiles.
     static constexpr std::size_t kVectorRows = 4;
 

@@ -1,6 +1,6 @@
 // Compiled with this folder first on the include path and without any flag of an instruction set:
 // the policies find the immintrin.h beside this file.
-#include "emulated_tables.hpp"
+#include <array>
 
 // Types that the tables share with the rest keep their names; they come before the renaming below.
 #include "qeff/core/macros.hpp"
@@ -29,6 +29,7 @@ constinit const kernels::KernelTable amx = emulated::make_table<emulated::simd::
 
 }  // namespace
 
+extern const std::array<const kernels::KernelTable*, 5> emulated_tables;  // emulated_tables.hpp
 constinit const std::array<const kernels::KernelTable*, 5> emulated_tables{&avx2, &avx_vnni, &avx512_vnni,
                                                                            &avx512_bf16, &amx};
 

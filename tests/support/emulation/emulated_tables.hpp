@@ -5,6 +5,7 @@
 #include <array>
 
 #include "qeff/kernels/table.hpp"
+#include "support/isa.hpp"
 
 namespace qeff::test {
 
@@ -12,3 +13,8 @@ namespace qeff::test {
 extern const std::array<const kernels::KernelTable*, 5> emulated_tables;
 
 }  // namespace qeff::test
+
+/// The native kernels, and the emulated ones whether or not this machine has the instructions.
+#define QEFF_INSTANTIATE_FOR_ALL_KERNELS(suite)                                                         \
+  QEFF_INSTANTIATE_FOR_ISAS(suite);                                                                     \
+  INSTANTIATE_TEST_SUITE_P(Emulated, suite, testing::ValuesIn(qeff::test::emulated_tables), qeff::test::table_name)

@@ -1,0 +1,60 @@
+"""What this machine can do."""
+
+from __future__ import annotations
+
+import logging
+from typing import TypedDict
+
+from . import _core
+from ._core import InvalidArgument
+
+_log = logging.getLogger("qeff")
+_said: set[int] = set()
+
+
+class CpuInfo(TypedDict):
+    """Facts about the CPU; see :func:`cpu_info`."""
+
+    model: str
+    isa: list[str]
+    active: str
+    cores: int
+
+
+def cpu_info() -> CpuInfo:
+    """The CPU as qeff sees it.
+
+    Returns:
+        ``model`` (marketing name), ``isa`` (instruction sets qeff can use here, weakest first),
+        ``active`` (the one in use, not above ``QEFF_MAX_ISA``), ``cores`` (threads this process
+        may use; ``QEFF_NUM_THREADS``, affinity and cgroup limits respected).
+
+    Raises:
+        ValueError: ``QEFF_MAX_ISA`` names no instruction set.
+    """
+    return {
+        "model": _core.cpu_model(),
+        "isa": _core.supported_isas(),
+        "active": _core.active_isa(),
+        "cores": _core.default_threads(),
+    }
+
+
+def thread_count(num_cores: int | None) -> int:
+    """Threads to use when ``num_cores`` are asked for (None or 0: all).
+
+    More than there are is no error: all of them are used, and that is said once.
+    """
+    available = _core.default_threads()
+    if num_cores is None or num_cores == 0:
+        return available
+    if isinstance(num_cores, bool) or not isinstance(num_cores, int) or num_cores < 0:
+        raise InvalidArgument(f"num_cores must be a whole number of at least 1, not {num_cores!r}")
+    if num_cores > available:
+        if num_cores not in _said:
+            _said.add(num_cores)
+            _log.warning("qeff: num_cores=%d, but this process may use %d: using all of them", num_cores, available)
+        return available
+    return num_cores
+
+

@@ -1,0 +1,52 @@
+/// @file
+/// One linear, or several that share an input and are packed as one, through the quantizer a
+/// QuantizationConfig names, with the report on what it did.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "qeff/core/executor.hpp"
+#include "qeff/core/matrix_view.hpp"
+#include "qeff/kernels/packed_weights.hpp"
+#include "qeff/nn/compile_encoder.hpp"
+#include "qeff/quant/quantized_matrix.hpp"
+
+namespace qeff::nn {
+
+/// A weight of the checkpoint as float32.
+struct NamedWeight {
+  std::string name;           ///< Tensor name without ".weight"
+  std::vector<float> values;  ///< (rows, cols)
+  std::size_t rows = 0, cols = 0;
+
+  [[nodiscard]] MatrixView<const float> view() const noexcept { return {values.data(), rows, cols}; }
+};
+
+/// What calibration saw of the inputs of a linear; empty: there was none.
+struct InputStatistics {
+  std::vector<float> hessian;   ///< (k, k) mean of x^T x
+  std::vector<float> mean_abs;  ///< (k)
+
+  [[nodiscard]] bool empty() const noexcept { return hessian.empty(); }
+  [[nodiscard]] MatrixView<const float> view() const noexcept {
+    return {hessian.data(), mean_abs.size(), mean_abs.size()};
+  }
+};
+
+struct QuantizedLinear {
+  QuantizedMatrix matrix;        ///< Rows of all parts; unused with method none.
+  std::vector<float> values;     ///< The same as float with method none.
+  std::vector<LayerReport> reports;  ///< One a part.
+
+  [[nodiscard]] kernels::PackedMatrix pack(const QuantizationConfig& config) const;
+};
+
+/// Quantizes each part on its own (AWQ: with scales common to all) and stacks the rows.
+/// @throws InvalidArgument; Unsupported if strict and something was not done as asked.
+[[nodiscard]] QuantizedLinear quantize_linear(std::span<const NamedWeight> parts,
+                                              const InputStatistics& inputs,
+                                              const QuantizationConfig& config, Executor& executor);
+
+}  // namespace qeff::nn
