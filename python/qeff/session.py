@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from . import _core
-from ._core import InvalidArgument, Unsupported
+from ._core import InvalidArgument
 from .arrays import FloatArray, as_float_array, from_numpy_like
 from .batch import Batch, PackedTokens, pack_batch, pack_rows
 from .cpu import thread_count
@@ -104,8 +104,7 @@ class Session:
     @property
     def metadata(self) -> dict[str, Any]:
         """What the artifact says of itself: model, pooling, quantization, linears."""
-        artifact = _core.Artifact.open(str(self.path), False)
-        return cast("dict[str, Any]", json.loads(artifact.metadata))
+        return cast("dict[str, Any]", json.loads(self._encoder.metadata))
 
     def explain(self) -> list[dict[str, Any]]:
         """How each linear layer runs here: ``name``, ``scheme``, ``kernel`` (ISA, activations), ``bytes``."""
@@ -171,11 +170,8 @@ class Session:
         unit = self._encoder.normalize if normalize is None else normalize
         if not texts:
             return np.zeros((0, self.hidden_size), np.float32)
-        if how == self._encoder.pooling and how != "none":
-            try:
-                return self._encoder.encode(texts, unit)
-            except Unsupported:  # not WordPiece: tokenized below
-                pass
+        if how == self._encoder.pooling and how != "none" and self._encoder.has_native_tokenizer:
+            return self._encoder.encode(texts, unit)
         return self._encode_ids(self._ids(texts), how, unit)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:

@@ -76,12 +76,20 @@ RoundedPanel round_panel(MatrixView<const float> w, std::size_t panel,
   return out;
 }
 
-/// sum over the rows of a panel of e H e^T
+/// sum over the rows of a panel of e H e^T; blocks of H above the diagonal count twice.
 double quadratic_form(std::span<const Lanes> error, std::span<const float> hessian) {
-  std::vector<Lanes> product(error.size(), Lanes::Zero());
-  subtract_products(error, hessian.data(), error.size(), product);
+  constexpr std::size_t kBlock = 64;
+  const std::size_t k = error.size();
+  std::vector<Lanes> above(k, Lanes::Zero()), diagonal(k, Lanes::Zero());  // -(e H)
+  for (std::size_t begin = 0; begin < k; begin += kBlock) {
+    const std::size_t n = std::min(kBlock, k - begin), end = begin + n;
+    const auto block = error.subspan(begin, n);
+    subtract_products(block, hessian.data() + begin * k + begin, k,
+                      std::span(diagonal).subspan(begin, n));
+    subtract_products(block, hessian.data() + begin * k + end, k, std::span(above).subspan(end));
+  }
   Lanes sum = Lanes::Zero();
-  for (std::size_t c = 0; c < error.size(); ++c) sum -= error[c] * product[c];
+  for (std::size_t c = 0; c < k; ++c) sum -= error[c] * (diagonal[c] + 2.0F * above[c]);
   return static_cast<double>(sum.max(0.0F).sum());
 }
 
@@ -222,15 +230,21 @@ AwqScales awq_scales(std::span<const MatrixView<const float>> weights,
   if (!(signal > 0) || !std::isfinite(signal)) return best;
 
   best.loss = best.loss_unscaled = search.loss_at(best.scales) / signal;
-  for (int i = 0; i < config.scale_grid; ++i) {
+  int winner = -1;
+  const auto consider = [&](int i) {
+    if (i < 0 || i >= config.scale_grid) return;
     const double ratio = static_cast<double>(i) / config.scale_grid;
     std::vector<float> scales = search.scales_at(ratio);
     const double loss = search.loss_at(scales) / signal;
-    if (!(loss < best.loss)) continue;
+    if (!(loss < best.loss)) return;
+    winner = i;
     best.loss = loss;
     best.ratio = ratio;
     best.scales = std::move(scales);
-  }
+  };
+  for (int i = 0; i < config.scale_grid; i += 2) consider(i);
+  if (const int middle = winner; middle >= 0)
+    for (const int side : {-1, 1}) consider(middle + side);
   return best;
 }
 

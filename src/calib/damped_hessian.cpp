@@ -36,7 +36,9 @@ void floor_diagonal(DampedHessian& h) {
   for (std::size_t i = 0; i < h.k; ++i) largest = std::max(largest, h.values[i * h.k + i]);
   for (std::size_t i = 0; i < h.k; ++i) {
     float& d = h.values[i * h.k + i];
-    d = std::max(d, static_cast<float>(kDiagonalFloor) * largest);
+    const float raised = std::max(d, static_cast<float>(kDiagonalFloor) * largest);
+    h.added[i] += raised - d;
+    d = raised;
   }
 }
 
@@ -44,7 +46,10 @@ bool try_damping(DampedHessian& h, std::span<const std::size_t> order, double pe
                  Executor& executor) {
   if (!inverse_cholesky(permuted(h, order, percent).data(), h.k, h.factor.data(), executor))
     return false;
-  for (std::size_t i = 0; i < h.k; ++i) h.values[i * h.k + i] += static_cast<float>(percent);
+  for (std::size_t i = 0; i < h.k; ++i) {
+    h.values[i * h.k + i] += static_cast<float>(percent);
+    h.added[i] += static_cast<float>(percent);
+  }
   h.damp_percent = percent;
   return true;
 }
@@ -58,23 +63,26 @@ DampedHessian normalize_hessian(MatrixView<const float> hessian) {
     h.failure = "the Hessian has a NaN or an infinity";
     return h;
   }
-  double sum = 0;
+  double diagonal = 0;
   for (std::size_t i = 0; i < h.k; ++i) {
-    sum += std::max(0.0, static_cast<double>(hessian(i, i)));
+    diagonal += std::max(0.0, static_cast<double>(hessian(i, i)));
     if (hessian(i, i) == 0) ++h.dead_columns;
   }
-  if (!(sum > 0)) {
+  if (!(diagonal > 0)) {
     h.failure = "the Hessian has no positive diagonal element";
     return h;
   }
-  const double scale = static_cast<double>(h.k - h.dead_columns) / sum;
+  const double scale = static_cast<double>(h.k - h.dead_columns) / diagonal;
   h.values.resize(h.k * h.k);
-  for (std::size_t i = 0; i < h.k; ++i)
+  h.added.resize(h.k);
+  for (std::size_t i = 0; i < h.k; ++i) {
     for (std::size_t j = 0; j < h.k; ++j) {
       const bool dead = hessian(i, i) == 0 || hessian(j, j) == 0;
-      const double mean = (static_cast<double>(hessian(i, j)) + static_cast<double>(hessian(j, i))) / 2;
-      h.values[i * h.k + j] = dead ? static_cast<float>(i == j) : static_cast<float>(mean * scale);
+      const double sum = static_cast<double>(hessian(i, j)) + static_cast<double>(hessian(j, i));
+      h.values[i * h.k + j] = dead ? static_cast<float>(i == j) : static_cast<float>(sum / 2 * scale);
     }
+    h.added[i] = hessian(i, i) == 0 ? 1.0F : 0.0F;
+  }
   return h;
 }
 
@@ -87,7 +95,7 @@ void damp_and_factor(DampedHessian& h, std::span<const std::size_t> order, doubl
     if (base * step > damp_percent && try_damping(h, order, base * step, executor)) return;
   floor_diagonal(h);
   if (try_damping(h, order, std::max(1.0, base * 10), executor)) return;
-  h.failure = str("the Hessian is not positive definite, damped by up to ", std::max(1.0, base * 10),
+  h.failure = str("the Hessian is not positive definite even damped by ", std::max(1.0, base * 10),
                   " times its mean diagonal");
 }
 

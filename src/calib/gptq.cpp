@@ -144,13 +144,13 @@ struct PanelLoss {
 
 /// The loss of the result and of an all-zero matrix.
 PanelLoss relative_loss(const PanelState& state, const Plan& plan) {
-  const Lanes error = panel_loss(state, plan.hessian.values);
+  const Lanes error = panel_loss(state, plan.hessian.values, plan.hessian.added);
   PanelState zero{state.weights, {}, state.grids, state.group_size};
   zero.codes.resize(plan.k);
   for (std::size_t c = 0; c < plan.k; ++c)
     for (std::size_t i = 0; i < kLanes; ++i)
       zero.codes[c][i] = state.grids[c / state.group_size][i].zero_point;
-  const Lanes signal = panel_loss(zero, plan.hessian.values);
+  const Lanes signal = panel_loss(zero, plan.hessian.values, plan.hessian.added);
   return {static_cast<double>(error.sum()), static_cast<double>(signal.sum())};
 }
 

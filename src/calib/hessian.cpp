@@ -67,7 +67,8 @@ std::vector<float> HessianAccumulator::hessian() const {
   std::vector<float> out(k_ * k_);
   const float scale = rows_ ? 1.0F / static_cast<float>(rows_) : 0.0F;
   for (std::size_t i = 0; i < k_; ++i)
-    for (std::size_t j = i; j < k_; ++j) out[i * k_ + j] = out[j * k_ + i] = sum_[i * k_ + j] * scale;
+    for (std::size_t j = i; j < k_; ++j)
+      out[i * k_ + j] = out[j * k_ + i] = sum_[i * k_ + j] * scale;
   return out;
 }
 

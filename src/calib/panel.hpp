@@ -1,8 +1,8 @@
 /// @file
 /// Sixteen rows of a matrix side by side: the unit of work of GPTQ and AWQ.
 ///
-/// Rows are independent of each other, so a panel keeps one column of 16 rows in neighbouring floats
-/// and every step of the algorithms is plain arithmetic on such a column.
+/// Rows are independent of each other, so a panel keeps one column of 16 rows in neighbouring
+/// floats and every step of the algorithms is plain arithmetic on such a column.
 #pragma once
 
 #include <Eigen/Core>

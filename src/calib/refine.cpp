@@ -52,7 +52,8 @@ void refit_scales(PanelState& state, std::span<const float> hessian, std::size_t
   PanelGrid& grid = state.grids[begin / state.group_size];
   for (std::size_t i = 0; i < kLanes; ++i) {
     const float best = grid[i].scale + lane(slope, i) / lane(curvature, i);
-    if (!(lane(curvature, i) > 0) || !(best > grid[i].scale / 2) || !(best < grid[i].scale * 2)) continue;
+    if (!(lane(curvature, i) > 0) || !(best > grid[i].scale / 2) || !(best < grid[i].scale * 2))
+      continue;
     lane(change, i) = best - grid[i].scale;
     grid[i].scale = best;
   }
@@ -81,11 +82,12 @@ void descend_codes(PanelState& state, std::span<const float> hessian, std::size_
 
 }  // namespace
 
-Lanes panel_loss(const PanelState& state, std::span<const float> hessian) {
+Lanes panel_loss(const PanelState& state, std::span<const float> hessian,
+                 std::span<const float> added) {
   const std::vector<Lanes> error = errors_of(state);
   const std::vector<Lanes> gradient = negative_gradient(error, hessian);
   Lanes sum = Lanes::Zero();
-  for (std::size_t c = 0; c < error.size(); ++c) sum -= error[c] * gradient[c];
+  for (std::size_t c = 0; c < error.size(); ++c) sum -= error[c] * (gradient[c] + added[c] * error[c]);
   return sum.max(0.0F);
 }
 

@@ -23,8 +23,9 @@ struct PanelState {
   std::size_t group_size = 0;
 };
 
-/// The loss of each row under `hessian`, (k, k) symmetric.
-[[nodiscard]] Lanes panel_loss(const PanelState& state, std::span<const float> hessian);
+/// The loss of each row under `hessian`, (k, k) symmetric, without `added` on its diagonal.
+[[nodiscard]] Lanes panel_loss(const PanelState& state, std::span<const float> hessian,
+                               std::span<const float> added);
 
 /// `sweeps` times scales, then codes.
 void refine_panel(PanelState& state, std::span<const float> hessian, int sweeps);

@@ -51,19 +51,6 @@ std::string all_names() {
   return text;
 }
 
-const KernelTable& strongest_allowed() {
-  const char* wish = std::getenv("QEFF_MAX_ISA");
-  Isa most = usable().back();
-  if (wish && *wish) {
-    const auto isa = isa_from_name(wish);
-    require(isa.has_value(), "QEFF_MAX_ISA: unknown ISA \"", wish, "\"; known are ", all_names());
-    most = Isa::portable;
-    for (const Isa candidate : usable())
-      if (candidate <= *isa) most = candidate;
-  }
-  return *built(most);
-}
-
 std::atomic<const KernelTable*> chosen{nullptr};
 
 }  // namespace
@@ -76,6 +63,16 @@ std::optional<Isa> isa_from_name(std::string_view text) noexcept {
   return std::nullopt;
 }
 
+const KernelTable& strongest(const char* limit) {
+  if (!limit || !*limit) return *built(usable().back());
+  const auto isa = isa_from_name(limit);
+  require(isa.has_value(), "QEFF_MAX_ISA: unknown ISA \"", limit, "\"; known are ", all_names());
+  Isa most = Isa::portable;
+  for (const Isa candidate : usable())
+    if (candidate <= *isa) most = candidate;
+  return *built(most);
+}
+
 std::span<const Isa> supported_isas() { return usable(); }
 
 const KernelTable& table(Isa isa) {
@@ -86,7 +83,7 @@ const KernelTable& table(Isa isa) {
 
 const KernelTable& active() {
   if (const KernelTable* t = chosen.load(std::memory_order_acquire)) return *t;
-  static const KernelTable& first = strongest_allowed();
+  static const KernelTable& first = strongest(std::getenv("QEFF_MAX_ISA"));
   return first;
 }
 

@@ -66,6 +66,11 @@ Activations default_activations(WeightFormat format) {
   return format == WeightFormat::i8 ? Activations::int8 : Activations::bf16;
 }
 
+/// Adds to signed codes to make them unsigned.
+std::int32_t offset_of(const QuantizedMatrix& q, WeightFormat format) {
+  return q.is_signed && format != WeightFormat::i8 ? 1 << (q.bits - 1) : 0;
+}
+
 /// Throws unless the integer kernels can run this.
 void check_int8(const QuantizedMatrix& q, WeightFormat format) {
   if (format != WeightFormat::i8 && format != WeightFormat::u4)
@@ -73,11 +78,9 @@ void check_int8(const QuantizedMatrix& q, WeightFormat format) {
   if (q.group_size % 4 != 0 && q.group_size != q.cols)
     throw Unsupported(str("pack: int8 activations need a group_size that is a multiple of 4, got ", q.group_size,
                           "; use bf16"));
-}
-
-/// Adds to signed codes to make them unsigned.
-std::int32_t offset_of(const QuantizedMatrix& q, WeightFormat format) {
-  return q.is_signed && format != WeightFormat::i8 ? 1 << (q.bits - 1) : 0;
+  for (const std::int32_t zero : q.zero_points)  // code - zero point must be within -127..127
+    if (zero > 127 - offset_of(q, format))
+      throw Unsupported(str("pack: int8 activations need zero points of at most 127, got ", zero, "; use bf16"));
 }
 
 std::uint8_t stored_code(const QuantizedMatrix& q, WeightFormat format, std::size_t n, std::size_t k) {
@@ -118,7 +121,7 @@ void fill_scales(const QuantizedMatrix& q, PackedMatrix& out) {
       const std::size_t from = n * v.groups() + g, to = scale_at(v, n, g);
       out.scales.as<float>()[to] = q.scales[from];
       if (!zeros) continue;
-      const std::int32_t zero = (q.zero_points.empty() ? 0 : q.zero_points[from]) + offset_of(q, v.format);
+      const std::int64_t zero = std::int64_t{q.zero_points.empty() ? 0 : q.zero_points[from]} + offset_of(q, v.format);
       require(zero >= 0 && zero <= 255, "pack: zero point ", zero, " of row ", n, ", group ", g, " is outside 0..255");
       out.zero_points.as<std::uint8_t>()[to] = static_cast<std::uint8_t>(zero);
     }

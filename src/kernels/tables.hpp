@@ -15,6 +15,10 @@ extern const KernelTable amx_table;
 extern const KernelTable neon_dot_table;
 extern const KernelTable neon_i8mm_table;
 
+/// The strongest kernels of this machine not above `limit`, the name of an ISA; null or "" is no limit.
+/// @throws InvalidArgument if limit names no ISA
+[[nodiscard]] const KernelTable& strongest(const char* limit);
+
 /// Like set_active, for a table that no ISA of this machine stands for; null returns to the default.
 /// For tests: emulated and deliberately broken kernels.
 void set_active_table(const KernelTable* table) noexcept;

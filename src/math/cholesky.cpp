@@ -38,7 +38,7 @@ bool inverse_cholesky(const double* a, std::size_t size, float* u, Executor& exe
   const Eigen::LLT<Eigen::Ref<Matrix>> factor(lower);  // in place
   if (factor.info() != Eigen::Success) return false;
   for (Index i = 0; i < k; ++i)
-    if (!(lower(i, i) > 0) || !std::isfinite(1 / lower(i, i))) return false;
+    if (!(lower(i, i) > 0) || !std::isfinite(lower(i, i))) return false;
 
   std::fill_n(u, size * size, 0.0F);
   const Index panels = (k + kPanel - 1) / kPanel;

@@ -1,4 +1,5 @@
-// The promises of core/minifloat.hpp that need no oracle; tests/python/test_minifloat.py has the rest.
+// The promises of core/minifloat.hpp that need no oracle; tests/python/test_minifloat.py has the
+// rest.
 #include "qeff/core/minifloat.hpp"
 
 #include <gtest/gtest.h>
@@ -34,7 +35,8 @@ TYPED_TEST(MinifloatFormat, EveryNumberSurvivesTheWayToFloatAndBack) {
 
 TYPED_TEST(MinifloatFormat, ValuesAscendWithTheirCodes) {
   for (std::uint32_t c = 0; c < TypeParam::kMax; ++c)
-    ASSERT_LT((to_float<TypeParam>(code<TypeParam>(c))), (to_float<TypeParam>(code<TypeParam>(c + 1))));
+    ASSERT_LT((to_float<TypeParam>(code<TypeParam>(c))),
+              (to_float<TypeParam>(code<TypeParam>(c + 1))));
 }
 
 TYPED_TEST(MinifloatFormat, AMidpointGoesToTheEvenCodeAndItsNeighboursToTheNearest) {
@@ -105,7 +107,8 @@ TEST(Minifloat, ScalesOutOfRangeSaturateOrAreNan) {
 TEST(Minifloat, ConversionsAreConstantExpressions) {
   static_assert(to_bits<F16>(1.0f) == 0x3C00 && to_float<F16>(0x0001) == 0x1p-24f);
   static_assert(to_bits<BF16>(3.0f) == 0x4040 && to_bits<E4M3>(1e9f, true) == 0x7E);
-  static_assert(static_cast<float>(e5m2_t(1.75f)) == 1.75f && bf16_t(1.0f) == bf16_t::from_bits(0x3F80));
+  static_assert(static_cast<float>(e5m2_t(1.75f)) == 1.75f &&
+                bf16_t(1.0f) == bf16_t::from_bits(0x3F80));
   SUCCEED();
 }
 

@@ -31,8 +31,10 @@ TEST(Bits, EveryWidthAndCountComesBack) {
 }
 
 TEST(Bits, TheFirstCodeIsInTheLowestBits) {
-  EXPECT_EQ(pack_bits(std::vector<std::uint8_t>{1, 2, 3}, 4), (std::vector<std::uint8_t>{0x21, 0x03}));
-  EXPECT_EQ(pack_bits(std::vector<std::uint8_t>{7, 0, 7}, 3), (std::vector<std::uint8_t>{0xC7, 0x01}));
+  EXPECT_EQ(pack_bits(std::vector<std::uint8_t>{1, 2, 3}, 4),
+            (std::vector<std::uint8_t>{0x21, 0x03}));
+  EXPECT_EQ(pack_bits(std::vector<std::uint8_t>{7, 0, 7}, 3),
+            (std::vector<std::uint8_t>{0xC7, 0x01}));
 }
 
 TEST(Bits, SignedCodesAreWidenedAndTheirUpperBitsDropped) {
@@ -46,8 +48,10 @@ TEST(Bits, AWrongWidthOrLengthIsRefused) {
   EXPECT_THROW((void)pack_bits(bytes, 9), InvalidArgument);
   EXPECT_THROW((void)unpack_bits(bytes, 4, 7), InvalidArgument);
   EXPECT_THROW((void)unpack_bits(bytes, 4, 4), InvalidArgument);
-  EXPECT_THROW((void)unpack_bits(bytes, 8, std::numeric_limits<std::size_t>::max()), InvalidArgument);
-  EXPECT_THROW((void)unpack_bits(bytes, 7, std::numeric_limits<std::size_t>::max() / 7), InvalidArgument);
+  EXPECT_THROW((void)unpack_bits(bytes, 8, std::numeric_limits<std::size_t>::max()),
+               InvalidArgument);
+  EXPECT_THROW((void)unpack_bits(bytes, 7, std::numeric_limits<std::size_t>::max() / 7),
+               InvalidArgument);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 import ml_dtypes
 import numpy as np
 import pytest
-
 from qeff import _core
 
 NAMES = [
@@ -38,7 +37,9 @@ def oracle_bits(x, name):
 def all_inputs():
     """Every float16 and bfloat16 value as float32; NaN only as the quiet one of either sign."""
     bits = np.arange(1 << 16, dtype=np.uint16)
-    values = np.concatenate([bits.view(np.float16).astype(np.float32), (bits.astype(np.uint32) << 16).view(np.float32)])
+    values = np.concatenate(
+        [bits.view(np.float16).astype(np.float32), (bits.astype(np.uint32) << 16).view(np.float32)]
+    )
     nan = np.array([np.nan, -np.nan], np.float32)
     return np.concatenate([values[~np.isnan(values)], nan])
 
@@ -54,7 +55,9 @@ def boundaries(name):
         middles = middles.astype(np.float32)
     middles = middles[np.isfinite(middles)]
     infinity = np.float32(np.inf)
-    return np.concatenate([middles, np.nextafter(middles, infinity), np.nextafter(middles, -infinity)])
+    return np.concatenate(
+        [middles, np.nextafter(middles, infinity), np.nextafter(middles, -infinity)]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +85,12 @@ def test_both_neighbours_of_every_rounding_boundary_encode_as_ml_dtypes(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_random_float32_bit_patterns_encode_as_ml_dtypes(name):
-    x = np.random.default_rng(0).integers(0, 1 << 32, 1 << 19, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = (
+        np.random.default_rng(0)
+        .integers(0, 1 << 32, 1 << 19, dtype=np.uint64)
+        .astype(np.uint32)
+        .view(np.float32)
+    )
     x = x[~np.isnan(x)]
     np.testing.assert_array_equal(_core.cast_to_minifloat(x, name), oracle_bits(x, name))
 
@@ -103,7 +111,8 @@ def test_saturating_replaces_only_what_overflows(name):
         same = ~overflow
     np.testing.assert_array_equal(saturated[same], plain[same])
     np.testing.assert_array_equal(
-        _core.minifloat_to_float(saturated[overflow], name), np.copysign(np.float32(top), x[overflow])
+        _core.minifloat_to_float(saturated[overflow], name),
+        np.copysign(np.float32(top), x[overflow]),
     )
 
 
@@ -118,8 +127,12 @@ def test_codes_survive_the_way_to_float_and_back(name):
 def test_scales_round_up_and_down_to_powers_of_two():
     x = np.abs(all_inputs())
     x = x[np.isfinite(x) & (x > 0)]
-    up = _core.minifloat_to_float(_core.cast_to_minifloat(x, "float8_e8m0fnu", True, "up"), "float8_e8m0fnu")
-    down = _core.minifloat_to_float(_core.cast_to_minifloat(x, "float8_e8m0fnu", True, "down"), "float8_e8m0fnu")
+    up = _core.minifloat_to_float(
+        _core.cast_to_minifloat(x, "float8_e8m0fnu", True, "up"), "float8_e8m0fnu"
+    )
+    down = _core.minifloat_to_float(
+        _core.cast_to_minifloat(x, "float8_e8m0fnu", True, "down"), "float8_e8m0fnu"
+    )
     top, least = np.float64(2.0**127), np.float64(2.0**-127)
     exponent = np.log2(x.astype(np.float64))
     np.testing.assert_array_equal(up, np.clip(np.exp2(np.ceil(exponent)), least, top))

@@ -3,7 +3,6 @@
 import ml_dtypes
 import numpy as np
 import pytest
-
 from qeff import _core
 
 onnx = pytest.importorskip("onnx")
@@ -11,7 +10,11 @@ onnx = pytest.importorskip("onnx")
 CASTS = [
     f"{mode}{source}_to_{target}"
     for mode, sources, targets in [
-        ("", ["FLOAT", "FLOAT16"], ["FLOAT4E2M1", "FLOAT8E4M3FN", "FLOAT8E5M2", "INT2", "INT4", "UINT2", "UINT4"]),
+        (
+            "",
+            ["FLOAT", "FLOAT16"],
+            ["FLOAT4E2M1", "FLOAT8E4M3FN", "FLOAT8E5M2", "INT2", "INT4", "UINT2", "UINT4"],
+        ),
         ("", ["FLOAT4E2M1", "FLOAT8E4M3FN", "FLOAT8E5M2"], ["FLOAT", "FLOAT16"]),
         ("", ["INT2", "INT4", "UINT2", "UINT4"], ["FLOAT", "FLOAT16"]),
         ("", ["INT2", "INT4"], ["INT8"]),
@@ -135,7 +138,11 @@ def slices(case, x):
                 index[i] = slice(p * block, (p + 1) * block) if i == axis else p
         elif place:
             index[axis] = place[0]
-        at = place if zero is not None and zero.shape == scale.shape else (0,) * (zero.ndim if zero is not None else 0)
+        at = (
+            place
+            if zero is not None and zero.shape == scale.shape
+            else (0,) * (zero.ndim if zero is not None else 0)
+        )
         yield tuple(index), float(scale[place]), zero[at] if zero is not None else None
 
 
@@ -146,13 +153,17 @@ def test_quantize_linear(name, vector):
     if is_minifloat(y.dtype):
         for index, scale, zero in slices(case, x):
             assert float(zero) == 0
-            scaled = x[index] / np.float32(scale) + np.float32(0)  # the zero point: it turns -0 into 0
+            scaled = x[index] / np.float32(scale) + np.float32(
+                0
+            )  # the zero point: it turns -0 into 0
             actual = _core.cast_to_minifloat(scaled, y.dtype.name, True)
             np.testing.assert_array_equal(actual, codes(y)[index])
         return
     qmin, qmax = limits(y.dtype)
     for index, scale, zero in slices(case, x):
-        actual = _core.encode_affine(x[index], scale, int(zero) if zero is not None else 0, qmin, qmax)
+        actual = _core.encode_affine(
+            x[index], scale, int(zero) if zero is not None else 0, qmin, qmax
+        )
         np.testing.assert_array_equal(actual, y[index].astype(np.int32))
 
 
@@ -196,8 +207,12 @@ def test_every_vector_is_used(shared):
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing")
     used = {f"test_cast_{n}" for n in CASTS} | {"test_matmulinteger"}
-    used |= {f"test_quantizelinear{n}" for n in QUANTIZE} | {f"test_dequantizelinear{n}" for n in DEQUANTIZE}
+    used |= {f"test_quantizelinear{n}" for n in QUANTIZE} | {
+        f"test_dequantizelinear{n}" for n in DEQUANTIZE
+    }
     used |= {
-        f"test_dynamicquantizelinear{n}{f}" for n in ("", "_max_adjusted", "_min_adjusted") for f in ("", "_expanded")
+        f"test_dynamicquantizelinear{n}{f}"
+        for n in ("", "_max_adjusted", "_min_adjusted")
+        for f in ("", "_expanded")
     }
     assert {path.name for path in folder.iterdir()} == used

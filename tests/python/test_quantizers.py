@@ -5,7 +5,6 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-
 from qeff import _core
 
 RNG = np.random.default_rng(7)
@@ -53,7 +52,8 @@ def test_affine_equals_the_formula(bits, symmetric, signed, granularity):
             assert q.zero_point[r, g] == zero
             np.testing.assert_array_equal(q.codes[r, g * size : (g + 1) * size], codes)
             np.testing.assert_array_equal(
-                q.dequantize()[r, g * size : (g + 1) * size], scale * (codes - zero).astype(np.float32)
+                q.dequantize()[r, g * size : (g + 1) * size],
+                scale * (codes - zero).astype(np.float32),
             )
 
 
@@ -70,7 +70,9 @@ def test_strides_do_not_change_the_codes(make):
     w = weights()
     strided = make(w)
     np.testing.assert_array_equal(strided, w)
-    np.testing.assert_array_equal(_core.quantize_affine(strided).codes, _core.quantize_affine(w).codes)
+    np.testing.assert_array_equal(
+        _core.quantize_affine(strided).codes, _core.quantize_affine(w).codes
+    )
     np.testing.assert_array_equal(_core.quantize_fp8(strided).codes, _core.quantize_fp8(w).codes)
 
 
@@ -78,14 +80,20 @@ def test_half_precision_inputs_equal_their_float_values():
     half, brain = weights().astype(np.float16), weights().astype(ml_dtypes.bfloat16)
     expected = _core.quantize_affine(half.astype(np.float32), bits=4).codes
     np.testing.assert_array_equal(_core.quantize_affine(half, bits=4).codes, expected)
-    np.testing.assert_array_equal(_core.quantize_affine(half.view(np.uint16), bits=4, dtype="float16").codes, expected)
+    np.testing.assert_array_equal(
+        _core.quantize_affine(half.view(np.uint16), bits=4, dtype="float16").codes, expected
+    )
     expected = _core.quantize_codebook(brain.astype(np.float32)).codes
-    np.testing.assert_array_equal(_core.quantize_codebook(brain.view(np.uint16), dtype="bfloat16").codes, expected)
+    np.testing.assert_array_equal(
+        _core.quantize_codebook(brain.view(np.uint16), dtype="bfloat16").codes, expected
+    )
 
 
 def test_percentile_range_equals_numpy():
     w = weights(3, 1001)
-    q = _core.quantize_affine(w, bits=4, symmetric=False, signed=False, range="percentile", percentile=97.3)
+    q = _core.quantize_affine(
+        w, bits=4, symmetric=False, signed=False, range="percentile", percentile=97.3
+    )
     hi, lo = np.percentile(w.astype(np.float64), [97.3, 100 - 97.3], axis=1)
     np.testing.assert_allclose(q.scale[:, 0], (hi - lo) / 15, rtol=1e-6)
 
@@ -109,7 +117,9 @@ def test_mse_range_is_better_than_minmax_and_the_best_of_its_grid(bits, symmetri
         for r, row in enumerate(w):
             lo, hi = row.min() * factor, row.max() * factor
             scale, zero, qmin, qmax = _core.fit_affine(lo, hi, bits, symmetric, False)
-            values = _core.decode_affine(_core.encode_affine(row, scale, zero, qmin, qmax), scale, zero)
+            values = _core.decode_affine(
+                _core.encode_affine(row, scale, zero, qmin, qmax), scale, zero
+            )
             best[r] = min(best[r], ((values.astype(np.float64) - row) ** 2).sum())
     np.testing.assert_allclose(searched, best, rtol=1e-12)
 
@@ -131,10 +141,14 @@ def test_codebooks_take_the_nearest_entry_of_the_published_values(name, shared):
     for r, row in enumerate(w):
         for g, values in enumerate(groups_of(row, 64)):
             scale = np.abs(values).max()
-            distance = np.abs((values / scale)[:, None].astype(np.float64) - book[None].astype(np.float64))
+            distance = np.abs(
+                (values / scale)[:, None].astype(np.float64) - book[None].astype(np.float64)
+            )
             codes = q.codes[r, g * 64 : g * 64 + len(values)]
             assert q.scale[r, g] == scale
-            np.testing.assert_array_equal(distance[np.arange(len(values)), codes], distance.min(axis=1))
+            np.testing.assert_array_equal(
+                distance[np.arange(len(values)), codes], distance.min(axis=1)
+            )
 
 
 def test_double_quantization_equals_bitsandbytes_formula():
@@ -149,7 +163,9 @@ def test_double_quantization_equals_bitsandbytes_formula():
         assert absmax[b] == np.abs(block - np.float32(offset)).max()
         wanted = (block - np.float32(offset)) / absmax[b]
         nearest = np.abs(wanted[:, None] - table[None]).min(axis=1)
-        np.testing.assert_allclose(np.abs(wanted - table[codes[b * 256 : b * 256 + len(block)]]), nearest, atol=1e-6)
+        np.testing.assert_allclose(
+            np.abs(wanted - table[codes[b * 256 : b * 256 + len(block)]]), nearest, atol=1e-6
+        )
 
 
 def test_double_quantized_scales_are_close_and_codes_stay():
@@ -181,11 +197,15 @@ def test_fp8_equals_ml_dtypes_on_scaled_values(name, granularity):
 
 def test_properties_describe_the_matrix():
     w = weights(6, 70)
-    q = _core.quantize_affine(w, bits=4, symmetric=False, signed=False, granularity="per_group", group_size=32)
+    q = _core.quantize_affine(
+        w, bits=4, symmetric=False, signed=False, granularity="per_group", group_size=32
+    )
     assert (q.kind, q.bits, q.group_size, q.shape) == ("affine", 4, 32, (6, 70))
     assert q.nbytes == 6 * 70 // 2 + 18 * 4 + 18
     assert not q.codes.flags.writeable
-    assert q.codebook is None and q.input_scale is None and q.float_format is None
+    assert q.codebook is None
+    assert q.input_scale is None
+    assert q.float_format is None
     codes = q.codes
     expected = codes.copy()
     del q
@@ -199,10 +219,19 @@ def test_error_metrics_equal_numpy():
     x, y = a.astype(np.float64), b.astype(np.float64)
     metrics = _core.error_metrics(a, b)
     assert metrics["mse"] == pytest.approx(((x - y) ** 2).mean(), rel=1e-12)
-    assert metrics["sqnr_db"] == pytest.approx(10 * np.log10((x**2).sum() / ((x - y) ** 2).sum()), rel=1e-12)
-    assert metrics["cosine"] == pytest.approx((x * y).sum() / np.linalg.norm(x) / np.linalg.norm(y), rel=1e-12)
+    assert metrics["sqnr_db"] == pytest.approx(
+        10 * np.log10((x**2).sum() / ((x - y) ** 2).sum()), rel=1e-12
+    )
+    assert metrics["cosine"] == pytest.approx(
+        (x * y).sum() / np.linalg.norm(x) / np.linalg.norm(y), rel=1e-12
+    )
     assert metrics["max_abs"] == np.abs(x - y).max()
-    assert _core.error_metrics(a, a) == {"mse": 0, "sqnr_db": np.inf, "cosine": pytest.approx(1), "max_abs": 0}
+    assert _core.error_metrics(a, a) == {
+        "mse": 0,
+        "sqnr_db": np.inf,
+        "cosine": pytest.approx(1),
+        "max_abs": 0,
+    }
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -215,7 +244,9 @@ def test_bits_are_packed_little_endian_without_gaps(bits):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("quantize", [_core.quantize_affine, _core.quantize_codebook, _core.quantize_fp8])
+@pytest.mark.parametrize(
+    "quantize", [_core.quantize_affine, _core.quantize_codebook, _core.quantize_fp8]
+)
 def test_a_value_that_is_not_finite_is_named(value, quantize):
     w = weights(4, 5)
     w[2, 3] = value

@@ -32,7 +32,8 @@ std::vector<AffineConfig> all_configs() {
   for (int bits = 2; bits <= 8; ++bits)
     for (const bool is_signed : {false, true})
       for (const bool symmetric : {false, true})
-        for (const auto granularity : {Granularity::per_tensor, Granularity::per_channel, Granularity::per_group})
+        for (const auto granularity :
+             {Granularity::per_tensor, Granularity::per_channel, Granularity::per_group})
           configs.push_back({.bits = bits,
                              .is_signed = is_signed,
                              .symmetric = symmetric,
@@ -42,8 +43,8 @@ std::vector<AffineConfig> all_configs() {
 }
 
 std::string label(const test::NamedMatrix& m, const AffineConfig& c) {
-  return str(m.name, ", bits ", c.bits, c.is_signed ? " signed" : " unsigned", c.symmetric ? " symmetric" : "",
-             " granularity ", static_cast<int>(c.granularity));
+  return str(m.name, ", bits ", c.bits, c.is_signed ? " signed" : " unsigned",
+             c.symmetric ? " symmetric" : "", " granularity ", static_cast<int>(c.granularity));
 }
 
 /// Calls check(matrix, config, quantized) for every nasty matrix and config.
@@ -64,7 +65,8 @@ TEST(Affine, ErrorIsAtMostHalfAStep) {
       const double scale = q.scales[q.group_index(i / q.cols, i % q.cols)];
       const double x = m.values[i];
       // Half a step, and a few roundings of x / scale, scale * steps and scale itself.
-      ASSERT_LE(std::abs(values[i] - x), 0.5 * scale + 4e-7 * (scale + std::abs(x))) << "element " << i;
+      ASSERT_LE(std::abs(values[i] - x), 0.5 * scale + 4e-7 * (scale + std::abs(x)))
+          << "element " << i;
     }
   });
 }
@@ -122,9 +124,18 @@ TEST(Affine, TheWidestRangeDecodesToFiniteValues) {
     SCOPED_TRACE(label(m, config));
     const auto q = quantize_affine(m.view(), config);
     for (const float x : values_of(q)) ASSERT_TRUE(std::isfinite(x));
-    const AffineGrid range = fit_affine(-kMax, kMax, config.bits, config.symmetric, config.is_signed);
-    ASSERT_TRUE(std::isfinite(decode(range.qmin, range)) && std::isfinite(decode(range.qmax, range)));
+    const AffineGrid range =
+        fit_affine(-kMax, kMax, config.bits, config.symmetric, config.is_signed);
+    ASSERT_TRUE(std::isfinite(decode(range.qmin, range)) &&
+                std::isfinite(decode(range.qmax, range)));
   }
+}
+
+TEST(AffineGrid, ARangeWhoseLengthOverflowsIsStillCovered) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  const AffineGrid grid = fit_affine(-kMax, kMax, 8, false, false);
+  EXPECT_NEAR(grid.scale / kMax, 1.0 / 128, 1e-4);
+  EXPECT_EQ(grid.zero_point, 128);
 }
 
 TEST(Affine, AGroupOfZerosHasScaleOneAndCodesAtTheZeroPoint) {
@@ -132,14 +143,16 @@ TEST(Affine, AGroupOfZerosHasScaleOneAndCodesAtTheZeroPoint) {
   for (const auto& config : all_configs()) {
     const auto q = quantize_affine(zeros.view(), config);
     for (const float s : q.scales) ASSERT_EQ(s, 1.0f);
-    for (std::size_t c = 0; c < q.cols; ++c) ASSERT_EQ(q.code(1, c), zero_of(q, q.group_index(1, c)));
+    for (std::size_t c = 0; c < q.cols; ++c)
+      ASSERT_EQ(q.code(1, c), zero_of(q, q.group_index(1, c)));
   }
 }
 
 TEST(Affine, SymmetricZeroPointsAreTheMiddle) {
   const auto m = test::normal_matrix(3, 70);
   for (int bits = 2; bits <= 8; ++bits) {
-    const auto plain = quantize_affine(m.view(), {.bits = bits, .is_signed = false, .symmetric = true});
+    const auto plain =
+        quantize_affine(m.view(), {.bits = bits, .is_signed = false, .symmetric = true});
     for (const auto zero : plain.zero_points) EXPECT_EQ(zero, 1 << (bits - 1));
     EXPECT_TRUE(quantize_affine(m.view(), {.bits = bits}).zero_points.empty());
   }
@@ -148,7 +161,8 @@ TEST(Affine, SymmetricZeroPointsAreTheMiddle) {
 TEST(Affine, PerTensorRepeatsOneScaleForEachRow) {
   const auto m = test::normal_matrix(5, 33);
   for (const auto range : {RangeMethod::minmax, RangeMethod::percentile, RangeMethod::mse}) {
-    const auto q = quantize_affine(m.view(), {.granularity = Granularity::per_tensor, .range = range});
+    const auto q =
+        quantize_affine(m.view(), {.granularity = Granularity::per_tensor, .range = range});
     ASSERT_EQ(q.scales.size(), 5u);
     for (const float s : q.scales) EXPECT_EQ(s, q.scales[0]);
   }
@@ -156,9 +170,11 @@ TEST(Affine, PerTensorRepeatsOneScaleForEachRow) {
 
 TEST(Affine, TheLastGroupMayBeShort) {
   const auto m = test::normal_matrix(2, 70);
-  const auto q = quantize_affine(m.view(), {.bits = 4, .granularity = Granularity::per_group, .group_size = 32});
+  const auto q = quantize_affine(
+      m.view(), {.bits = 4, .granularity = Granularity::per_group, .group_size = 32});
   ASSERT_EQ(q.groups(), 3u);
-  const auto tail = quantize_affine(MatrixView<const float>{m.values.data() + 64, 2, 6, 70, 1}, {.bits = 4});
+  const auto tail =
+      quantize_affine(MatrixView<const float>{m.values.data() + 64, 2, 6, 70, 1}, {.bits = 4});
   EXPECT_EQ(q.scales[2], tail.scales[0]);
   EXPECT_EQ(q.scales[5], tail.scales[1]);
   EXPECT_EQ(q.codes[64], tail.codes[0]);
@@ -166,7 +182,8 @@ TEST(Affine, TheLastGroupMayBeShort) {
 
 TEST(Affine, AGroupWiderThanTheRowIsTheRow) {
   const auto m = test::normal_matrix(2, 7);
-  const auto q = quantize_affine(m.view(), {.granularity = Granularity::per_group, .group_size = 128});
+  const auto q =
+      quantize_affine(m.view(), {.granularity = Granularity::per_group, .group_size = 128});
   EXPECT_EQ(q.group_size, 7u);
   EXPECT_EQ(q.codes, quantize_affine(m.view(), {}).codes);
 }
@@ -182,8 +199,10 @@ TEST(Affine, StridesAndHalfPrecisionGiveTheCodesOfTheSameValues) {
   for (std::size_t r = 0; r < 6; ++r)
     for (std::size_t c = 0; c < 9; ++c) transposed[c * 6 + r] = same[r * 9 + c];
   const auto expected = quantize_affine(MatrixView<const float>{same.data(), 6, 9}, {.bits = 5});
-  const auto from_bf16 = quantize_affine(MatrixView<const bf16_t>{narrow.data(), 6, 9}, {.bits = 5});
-  const auto strided = quantize_affine(MatrixView<const float>{transposed.data(), 6, 9, 1, 6}, {.bits = 5});
+  const auto from_bf16 =
+      quantize_affine(MatrixView<const bf16_t>{narrow.data(), 6, 9}, {.bits = 5});
+  const auto strided =
+      quantize_affine(MatrixView<const float>{transposed.data(), 6, 9, 1, 6}, {.bits = 5});
   EXPECT_EQ(from_bf16.codes, expected.codes);
   EXPECT_EQ(strided.codes, expected.codes);
 }
@@ -216,7 +235,8 @@ TEST(Affine, FakeQuantizeMayOverwriteItsInput) {
 }
 
 TEST(Affine, WhatIsNotFiniteIsNamedByRowAndColumn) {
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     auto m = test::normal_matrix(3, 70);
     m.values[70 + 5] = bad;
     for (const auto granularity : {Granularity::per_tensor, Granularity::per_group}) {
@@ -232,17 +252,24 @@ TEST(Affine, WhatIsNotFiniteIsNamedByRowAndColumn) {
 
 TEST(Affine, AConfigOutOfRangeIsRefused) {
   const auto m = test::normal_matrix(2, 8);
-  for (const int bits : {-1, 0, 1, 9}) EXPECT_THROW((void)quantize_affine(m.view(), {.bits = bits}), InvalidArgument);
-  EXPECT_THROW((void)quantize_affine(m.view(), {.granularity = Granularity::per_group, .group_size = 0}),
-               InvalidArgument);
+  for (const int bits : {-1, 0, 1, 9})
+    EXPECT_THROW((void)quantize_affine(m.view(), {.bits = bits}), InvalidArgument);
+  EXPECT_THROW(
+      (void)quantize_affine(m.view(), {.granularity = Granularity::per_group, .group_size = 0}),
+      InvalidArgument);
   EXPECT_THROW((void)quantize_affine(m.view(), {.percentile = 50.0}), InvalidArgument);
   EXPECT_THROW((void)quantize_affine(MatrixView<const float>{nullptr, 0, 8}, {}), InvalidArgument);
 }
 
 TEST(AffineGrid, RoundsTiesToEven) {
   const AffineGrid grid{.scale = 1.0f, .zero_point = 0, .qmin = -8, .qmax = 7};
-  const std::vector<std::pair<float, int>> cases{{0.5f, 0}, {1.5f, 2}, {2.5f, 2}, {-0.5f, 0}, {-1.5f, -2}, {0.49999997f, 0}};
+  const std::vector<std::pair<float, int>> cases{{0.5f, 0},  {1.5f, 2},   {2.5f, 2},
+                                                 {-0.5f, 0}, {-1.5f, -2}, {0.49999997f, 0}};
   for (const auto& [x, code] : cases) EXPECT_EQ(encode(x, grid), code) << x;
+}
+
+TEST(AffineGrid, NanGetsTheLowestCode) {
+  EXPECT_EQ(encode(std::numeric_limits<float>::quiet_NaN(), fit_affine(-1, 1, 4, false, true)), -8);
 }
 
 TEST(AffineGrid, InfinitiesSaturate) {

@@ -17,7 +17,8 @@ namespace {
 /// Half the widest gap between neighbouring entries.
 double half_gap(const Codebook& book) {
   double gap = 0;
-  for (std::size_t i = 0; i + 1 < book.size(); ++i) gap = std::max(gap, static_cast<double>(book[i + 1]) - book[i]);
+  for (std::size_t i = 0; i + 1 < book.size(); ++i)
+    gap = std::max(gap, static_cast<double>(book[i + 1]) - book[i]);
   return gap / 2;
 }
 
@@ -30,7 +31,9 @@ TEST(Codebook, ErrorIsAtMostHalfTheWidestGapAndZeroIsExact) {
       for (std::size_t i = 0; i < values.size(); ++i) {
         const double scale = q.scales[q.group_index(i / m.cols, i % m.cols)];
         ASSERT_TRUE(std::isnormal(scale) && scale > 0) << m.name;
-        ASSERT_LE(std::abs(static_cast<double>(values[i]) - m.values[i]), scale * (half_gap(book) + 1e-6)) << m.name;
+        ASSERT_LE(std::abs(static_cast<double>(values[i]) - m.values[i]),
+                  scale * (half_gap(book) + 1e-6))
+            << m.name;
         if (m.values[i] == 0) {
           ASSERT_EQ(values[i], 0.0f) << m.name;
         }
@@ -41,6 +44,14 @@ TEST(Codebook, ErrorIsAtMostHalfTheWidestGapAndZeroIsExact) {
 TEST(Codebook, EveryEntryIsItsOwnNearest) {
   for (const Codebook& book : {kNf4, kFp4})
     for (const float entry : book) EXPECT_EQ(book[nearest_entry(entry, book)], entry);
+}
+
+TEST(Codebook, AValueHalfWayGetsTheLowerEntry) {
+  Codebook even{};
+  for (std::size_t i = 0; i < even.size(); ++i) even[i] = static_cast<float>(i) / 16;
+  EXPECT_EQ(nearest_entry(2.5f / 16, even), 2);
+  EXPECT_EQ(nearest_entry(std::nextafter(2.5f / 16, 1.0f), even), 3);
+  EXPECT_EQ(nearest_entry(0.0f, kFp4), 7);
 }
 
 TEST(Codebook, TheLargestMagnitudeIsExact) {
@@ -87,7 +98,8 @@ TEST(DoubleQuant, EqualScalesAreExact) {
 TEST(DoubleQuant, ReconstructedScalesStayPositiveAndFinite) {
   std::vector<float> scales(300, std::numeric_limits<float>::min());
   scales[7] = std::numeric_limits<float>::max();
-  for (const float s : reconstruct_scales(double_quantize(scales))) ASSERT_TRUE(std::isnormal(s) && s > 0);
+  for (const float s : reconstruct_scales(double_quantize(scales)))
+    ASSERT_TRUE(std::isnormal(s) && s > 0);
 }
 
 TEST(DoubleQuant, TakesAByteAScaleAndAFloatABlock) {
@@ -97,7 +109,8 @@ TEST(DoubleQuant, TakesAByteAScaleAndAFloatABlock) {
   const auto stored = double_quantize_scales(q);
   EXPECT_EQ(stored.nbytes(), 512u + 2 * 4 + 4);
   EXPECT_EQ(q.scales, reconstruct_scales(stored));
-  for (std::size_t i = 0; i < before.size(); ++i) ASSERT_NEAR(q.scales[i], before[i], 0.05 * before[i]);
+  for (std::size_t i = 0; i < before.size(); ++i)
+    ASSERT_NEAR(q.scales[i], before[i], 0.05 * before[i]);
 }
 
 }  // namespace

@@ -18,10 +18,13 @@ struct NamedMatrix {
   std::size_t cols;
   std::vector<float> values;
 
-  [[nodiscard]] MatrixView<const float> view() const noexcept { return {values.data(), rows, cols}; }
+  [[nodiscard]] MatrixView<const float> view() const noexcept {
+    return {values.data(), rows, cols};
+  }
 };
 
-[[nodiscard]] inline NamedMatrix normal_matrix(std::size_t rows, std::size_t cols, float scale = 1.0f) {
+[[nodiscard]] inline NamedMatrix normal_matrix(std::size_t rows, std::size_t cols,
+                                               float scale = 1.0f) {
   std::mt19937 generator(static_cast<unsigned>(rows * 1000 + cols));
   std::normal_distribution<float> normal;
   NamedMatrix m{"normal", rows, cols, std::vector<float>(rows * cols)};
@@ -37,12 +40,18 @@ struct NamedMatrix {
 [[nodiscard]] inline std::vector<NamedMatrix> nasty_matrices() {
   constexpr float kHuge = std::numeric_limits<float>::max() / 2;
   constexpr float kTiny = std::numeric_limits<float>::denorm_min();
-  std::vector<NamedMatrix> all{normal_matrix(3, 70),       normal_matrix(5, 1),
-                               normal_matrix(1, 1),        normal_matrix(4, 70, 1e-38f),
-                               normal_matrix(4, 70, 1e-41f), filled("zeros", 0.0f),
-                               filled("negative zeros", -0.0f), filled("constant", 0.3f),
-                               filled("negative constant", -0.3f), filled("denormal", kTiny),
-                               filled("20 denormals", 20 * kTiny), filled("huge", kHuge)};
+  std::vector<NamedMatrix> all{normal_matrix(3, 70),
+                               normal_matrix(5, 1),
+                               normal_matrix(1, 1),
+                               normal_matrix(4, 70, 1e-38f),
+                               normal_matrix(4, 70, 1e-41f),
+                               filled("zeros", 0.0f),
+                               filled("negative zeros", -0.0f),
+                               filled("constant", 0.3f),
+                               filled("negative constant", -0.3f),
+                               filled("denormal", kTiny),
+                               filled("20 denormals", 20 * kTiny),
+                               filled("huge", kHuge)};
   NamedMatrix outlier = normal_matrix(3, 70, 1e-3f);
   outlier.name = "outlier";
   outlier.values[17] = 1e6f;

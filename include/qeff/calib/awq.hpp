@@ -20,7 +20,7 @@ struct AwqConfig {
   int bits = 4;                  ///< 2..8
   std::size_t group_size = 128;  ///< 0: whole row.
   bool zero_point = true;        ///< Affine; false: symmetric.
-  int scale_grid = 20;           ///< Exponents tried in [0, 1); 0: no scale search.
+  int scale_grid = 20;           ///< Exponents in [0, 1), every second, then next to the best; 0: none.
   bool duo_scaling = true;       ///< s = x^a / w^(1-a) instead of x^a.
   bool clip = true;              ///< Search the clipping of each group after scaling.
   int clip_grid = 20;            ///< Steps of it,

@@ -4,9 +4,9 @@
 ///     value = (-1)^s * 2^(e - bias) * (1 + m / 2^M)      e > 0
 ///     value = (-1)^s * 2^(1 - bias) * m / 2^M            e = 0
 ///
-/// From float: to nearest, ties to even, subnormals included; the result equals ml_dtypes' for every
-/// float. What is beyond the largest value becomes that value when saturating (infinities too, as
-/// in ONNX Cast), else infinity, or NaN where there is none. To float: exact.
+/// From float: to nearest, ties to even, subnormals included; the result equals ml_dtypes' for
+/// every float. What is beyond the largest value becomes that value when saturating (infinities
+/// too, as in ONNX Cast), else infinity, or NaN where there is none. To float: exact.
 ///
 /// Source: IEEE 754-2019; P. Micikevicius et al., "FP8 formats for deep learning", 2022; OCP
 /// Microscaling Formats (MX) v1.0, section 5.
@@ -37,7 +37,7 @@ struct FloatFormat {
   using Bits = std::conditional_t<(kBits > 8), std::uint16_t, std::uint8_t>;
 
   static constexpr std::uint32_t kSign = S == Specials::scale ? 0 : 1u << (E + M);
-  static constexpr std::uint32_t kLast = (1u << (E + M)) - 1;  ///< All ones but the sign.
+  static constexpr std::uint32_t kLast = (1u << (E + M)) - 1;           ///< All ones but the sign.
   static constexpr std::uint32_t kInfinity = kLast & ~((1u << M) - 1);  ///< ieee only
   static constexpr std::uint32_t kMax = S == Specials::none   ? kLast
                                         : S == Specials::ieee ? kInfinity - 1
@@ -96,8 +96,8 @@ template <class F>
 
 /// 2^exponent for every exponent of a float, subnormals included.
 [[nodiscard]] constexpr float power_of_two(int exponent) noexcept {
-  const auto bits = exponent >= -126 ? static_cast<std::uint32_t>(exponent + 127) << 23
-                                     : 1u << (exponent + 149);
+  const auto bits =
+      exponent >= -126 ? static_cast<std::uint32_t>(exponent + 127) << 23 : 1u << (exponent + 149);
   return std::bit_cast<float>(bits);
 }
 
@@ -111,7 +111,8 @@ enum class ScaleRounding : std::uint8_t {
 };
 
 /// E8M0 code of a scale. Negative values, infinity and NaN give NaN (0xFF); what is below 2^-127
-/// gives 0x00. Zero and more than 2^127 give the nearest end of the range when saturating, else NaN.
+/// gives 0x00. Zero and more than 2^127 give the nearest end of the range when saturating, else
+/// NaN.
 [[nodiscard]] constexpr std::uint8_t to_e8m0(float x, ScaleRounding rounding,
                                              bool saturate = true) noexcept {
   constexpr auto kNan = static_cast<std::uint8_t>(E8M0::kLast);

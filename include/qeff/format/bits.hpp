@@ -1,6 +1,6 @@
 /// @file
-/// Codes of 1..8 bits at rest, without gaps: bit i * bits of the stream, counted from the lowest bit
-/// of the first byte, is the lowest bit of code i.
+/// Codes of 1..8 bits at rest, without gaps: bit i * bits of the stream, counted from the lowest
+/// bit of the first byte, is the lowest bit of code i.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,8 @@ namespace qeff {
 
 /// Packs the low `bits` bits of each code; the unused bits of the last byte are zero.
 /// @throws InvalidArgument unless bits is 1..8
-[[nodiscard]] inline std::vector<std::uint8_t> pack_bits(std::span<const std::uint8_t> codes, int bits) {
+[[nodiscard]] inline std::vector<std::uint8_t> pack_bits(std::span<const std::uint8_t> codes,
+                                                         int bits) {
   require(bits >= 1 && bits <= 8, "pack_bits: bits must be 1..8, not ", bits);
   const std::uint32_t mask = (1u << bits) - 1u;
   std::vector<std::uint8_t> bytes;
@@ -43,11 +44,12 @@ namespace qeff {
 
 /// The `count` codes in `bytes`; signed ones are widened to two's complement of 8 bits.
 /// @throws InvalidArgument unless bits is 1..8 and `bytes` is exactly as long as needed
-[[nodiscard]] inline std::vector<std::uint8_t> unpack_bits(std::span<const std::uint8_t> bytes, int bits,
-                                                           std::size_t count, bool is_signed = false) {
+[[nodiscard]] inline std::vector<std::uint8_t> unpack_bits(std::span<const std::uint8_t> bytes,
+                                                           int bits, std::size_t count,
+                                                           bool is_signed = false) {
   require(bits >= 1 && bits <= 8, "unpack_bits: bits must be 1..8, not ", bits);
-  require(count / 8 <= bytes.size() && bytes.size() == packed_bytes(count, bits), "unpack_bits: ", count,
-          " codes of ", bits, " bits do not take ", bytes.size(), " bytes");
+  require(count / 8 <= bytes.size() && bytes.size() == packed_bytes(count, bits),
+          "unpack_bits: ", count, " codes of ", bits, " bits do not take ", bytes.size(), " bytes");
   const std::uint32_t mask = (1u << bits) - 1u;
   const std::uint32_t sign = is_signed ? 1u << (bits - 1) : 0u;
   std::vector<std::uint8_t> codes(count);

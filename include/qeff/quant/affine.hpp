@@ -26,7 +26,8 @@ struct AffineConfig {
   bool is_signed = true;  ///< Two's complement codes; symmetric ones stay in +-(2^(bits-1) - 1).
   bool symmetric = true;  ///< The zero point is the middle of the codes instead of fitted.
   Granularity granularity = Granularity::per_channel;
-  std::size_t group_size = 128;  ///< Columns that share a scale; per_group only. The last may be short.
+  std::size_t group_size =
+      128;  ///< Columns that share a scale; per_group only. The last may be short.
   RangeMethod range = RangeMethod::minmax;
   double percentile = 99.9;  ///< In (50, 100]; RangeMethod::percentile only.
 
@@ -110,8 +111,7 @@ template <class T>
     for (std::size_t g = 0; g < q.groups(); ++g) {
       const auto values = group_of(std::span<const float>(row), g, q.group_size);
       const AffineGrid grid =
-          one_grid ? shared
-                   : fit_values(values, config.shape(), config.range, config.percentile);
+          one_grid ? shared : fit_values(values, config.shape(), config.range, config.percentile);
       detail::store_group(q, r, g, grid, values);
     }
   }

@@ -6,10 +6,10 @@
 ///     code = clamp(round(x / S) + Z, qmin, qmax)
 ///     x'   = S * (code - Z)
 ///
-/// round() is to nearest, ties to even. The range is widened to contain 0, which is therefore exact.
-/// |x - x'| <= S / 2 for every finite x of the fitted range (up to float rounding), except above
-/// FLT_MAX / 2, where S is cut so that no code decodes to Inf. S is at least FLT_MIN: it and its
-/// reciprocal are normal numbers. A range of zero length gets S = 1.
+/// round() is to nearest, ties to even. The range is widened to contain 0, which is therefore
+/// exact. |x - x'| <= S / 2 for every finite x of the fitted range (up to float rounding), except
+/// above FLT_MAX / 2, where S is cut so that no code decodes to Inf. S is at least FLT_MIN: it and
+/// its reciprocal are normal numbers. A range of zero length gets S = 1.
 ///
 /// Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
 /// Integer-Arithmetic-Only Inference", CVPR 2018, section 2.1; ONNX QuantizeLinear.
@@ -36,13 +36,19 @@ struct AffineGrid {
   return (x + kShift) - kShift;
 }
 
-/// Code of one value. @pre |qmin|, |qmax| <= 65535. Infinities saturate; NaN gives qmin.
-[[nodiscard]] constexpr std::int32_t encode(float x, const AffineGrid& grid) noexcept {
+/// round(x / S), clamped to the grid: the signed distance of the code from the zero point.
+/// @pre |qmin|, |qmax| <= 65535. Infinities saturate; NaN gives the lowest code.
+[[nodiscard]] constexpr float steps_from_zero(float x, const AffineGrid& grid) noexcept {
   const auto first = static_cast<float>(grid.qmin - grid.zero_point);
   const auto last = static_cast<float>(grid.qmax - grid.zero_point);
   const float steps = x / grid.scale;
-  const float inside = steps > first ? (steps < last ? steps : last) : first;
-  return static_cast<std::int32_t>(round_half_even(inside)) + grid.zero_point;
+  const float below = last < steps ? last : steps;
+  return round_half_even(first < below ? below : first);
+}
+
+/// Code of one value; as steps_from_zero().
+[[nodiscard]] constexpr std::int32_t encode(float x, const AffineGrid& grid) noexcept {
+  return static_cast<std::int32_t>(steps_from_zero(x, grid)) + grid.zero_point;
 }
 
 /// Value of one code.
@@ -61,8 +67,8 @@ namespace detail {
 /// The grid with its scale cut so that its outermost code decodes to a finite value.
 [[nodiscard]] constexpr AffineGrid finite(AffineGrid grid) noexcept {
   constexpr float kMax = std::numeric_limits<float>::max();
-  const auto reach = static_cast<float>(
-      std::max(grid.zero_point - grid.qmin, grid.qmax - grid.zero_point));
+  const auto reach =
+      static_cast<float>(std::max(grid.zero_point - grid.qmin, grid.qmax - grid.zero_point));
   // One part in 2^22 below the limit, so that the product cannot round up to Inf.
   const float limit = kMax / reach * (1.0f - 0x1p-22f);
   grid.scale = std::min(grid.scale, limit);

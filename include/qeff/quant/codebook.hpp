@@ -2,7 +2,8 @@
 /// Codebook quantization: 4-bit indices into 16 fixed values, scaled by the largest magnitude of a
 /// group.
 ///
-///     scale = max |x|        code = argmin_i |x / scale - codebook[i]|        x' = scale * codebook[code]
+///     scale = max |x|        code = argmin_i |x / scale - codebook[i]|        x' = scale *
+///     codebook[code]
 ///
 /// A value half-way between two entries gets the lower one. A group of zeros gets scale 1. Both
 /// codebooks hold 0, -1 and 1: zeros and the largest magnitudes are exact.
@@ -51,9 +52,9 @@ inline constexpr Codebook kNf4{-1.0f,
                                1.0f};
 
 /// {0, 0.0625, 2, 3, 4, 6, 8, 12} / 12 and negatives; its two zeros are codes 7 and 8, 7 is used.
-inline constexpr Codebook kFp4{-1.0f,        -8.0f / 12, -6.0f / 12, -4.0f / 12, -3.0f / 12, -2.0f / 12,
-                               -0.0625f / 12, 0.0f,       0.0f,       0.0625f / 12, 2.0f / 12, 3.0f / 12,
-                               4.0f / 12,    6.0f / 12,  8.0f / 12,  1.0f};
+inline constexpr Codebook kFp4{
+    -1.0f, -8.0f / 12,   -6.0f / 12, -4.0f / 12, -3.0f / 12, -2.0f / 12, -0.0625f / 12, 0.0f,
+    0.0f,  0.0625f / 12, 2.0f / 12,  3.0f / 12,  4.0f / 12,  6.0f / 12,  8.0f / 12,     1.0f};
 
 /// Index of the entry nearest to `x`; of two equally near or equal ones the lower.
 [[nodiscard]] constexpr std::uint8_t nearest_entry(float x, const Codebook& codebook) noexcept {
@@ -67,7 +68,8 @@ inline constexpr Codebook kFp4{-1.0f,        -8.0f / 12, -6.0f / 12, -4.0f / 12,
 
 struct CodebookConfig {
   Codebook codebook = kNf4;
-  std::size_t group_size = 64;  ///< Columns that share a scale; 0: whole row. The last may be short.
+  std::size_t group_size =
+      64;  ///< Columns that share a scale; 0: whole row. The last may be short.
 };
 
 /// Largest magnitude of a group that is normal and has a normal reciprocal; 1 for zeros.
@@ -78,10 +80,12 @@ struct CodebookConfig {
 }
 
 /// Quantizes every group of every row of `w`.
-/// @throws InvalidArgument for an empty matrix, NaN or infinity, and a codebook that is not ascending
+/// @throws InvalidArgument for an empty matrix, NaN or infinity, and a codebook that is not
+/// ascending
 ///         within [-1, 1].
 template <class T>
-[[nodiscard]] QuantizedMatrix quantize_codebook(MatrixView<const T> w, const CodebookConfig& config) {
+[[nodiscard]] QuantizedMatrix quantize_codebook(MatrixView<const T> w,
+                                                const CodebookConfig& config) {
   const Codebook& book = config.codebook;
   require(std::ranges::is_sorted(book) && book.front() >= -1.0f && book.back() <= 1.0f,
           "quantize_codebook: the codebook must ascend within [-1, 1]");

@@ -22,9 +22,12 @@ namespace detail {
     const auto byte = static_cast<std::uint8_t>(i);
     switch (q.kind) {
       case CodeKind::affine:
-        values[i] = q.is_signed ? static_cast<float>(static_cast<std::int8_t>(byte)) : static_cast<float>(byte);
+        values[i] = q.is_signed ? static_cast<float>(static_cast<std::int8_t>(byte))
+                                : static_cast<float>(byte);
         break;
-      case CodeKind::codebook: values[i] = q.codebook[i % q.codebook.size()]; break;
+      case CodeKind::codebook:
+        values[i] = q.codebook[i % q.codebook.size()];
+        break;
       case CodeKind::minifloat:
         values[i] = q.float_format == DType::e5m2 ? to_float<E5M2>(byte) : to_float<E4M3>(byte);
         break;
@@ -37,8 +40,8 @@ namespace detail {
 inline void check_consistent(const QuantizedMatrix& q, const char* who) {
   require(q.group_size > 0, who, ": group_size must be at least 1, not 0");
   const std::size_t groups = q.rows * q.groups();
-  require(q.codes.size() == q.rows * q.cols, who, ": ", q.codes.size(), " codes for shape (", q.rows, ", ",
-          q.cols, ")");
+  require(q.codes.size() == q.rows * q.cols, who, ": ", q.codes.size(), " codes for shape (",
+          q.rows, ", ", q.cols, ")");
   require(q.scales.size() == groups, who, ": ", q.scales.size(), " scales for ", groups, " groups");
   require(q.zero_points.empty() || q.zero_points.size() == groups, who, ": ", q.zero_points.size(),
           " zero points for ", groups, " groups");
@@ -51,8 +54,8 @@ inline void check_consistent(const QuantizedMatrix& q, const char* who) {
 /// @throws InvalidArgument if `out` has another shape or `q` contradicts itself.
 inline void dequantize(const QuantizedMatrix& q, MatrixView<float> out) {
   detail::check_consistent(q, "dequantize");
-  require(out.rows == q.rows && out.cols == q.cols, "dequantize: out has shape (", out.rows, ", ", out.cols,
-          "), the matrix (", q.rows, ", ", q.cols, ")");
+  require(out.rows == q.rows && out.cols == q.cols, "dequantize: out has shape (", out.rows, ", ",
+          out.cols, "), the matrix (", q.rows, ", ", q.cols, ")");
   const std::array<float, 256> values = detail::code_values(q);
   for (std::size_t r = 0; r < q.rows; ++r) {
     for (std::size_t c = 0; c < q.cols; ++c) {

@@ -77,7 +77,8 @@ namespace detail {
   DoubleQuantizedScales stored;
   double sum = 0.0;
   for (const float s : scales) sum += s;
-  stored.offset = scales.empty() ? 0.0f : static_cast<float>(sum / static_cast<double>(scales.size()));
+  stored.offset =
+      scales.empty() ? 0.0f : static_cast<float>(sum / static_cast<double>(scales.size()));
   stored.codes.reserve(scales.size());
   for (std::size_t first = 0; first < scales.size(); first += DoubleQuantizedScales::kBlock) {
     const auto block =
@@ -86,8 +87,8 @@ namespace detail {
     for (const float s : block) absmax = std::max(absmax, std::fabs(s - stored.offset));
     stored.absmax.push_back(absmax);
     for (const float s : block)
-      stored.codes.push_back(detail::nearest_in(
-          dynamic_map(), absmax > 0.0f ? (s - stored.offset) / absmax : 0.0f));
+      stored.codes.push_back(
+          detail::nearest_in(dynamic_map(), absmax > 0.0f ? (s - stored.offset) / absmax : 0.0f));
   }
   return stored;
 }
@@ -96,8 +97,9 @@ namespace detail {
 [[nodiscard]] inline std::vector<float> reconstruct_scales(const DoubleQuantizedScales& stored) {
   std::vector<float> scales(stored.codes.size());
   for (std::size_t i = 0; i < scales.size(); ++i) {
-    const float s = dynamic_map()[stored.codes[i]] * stored.absmax[i / DoubleQuantizedScales::kBlock] +
-                    stored.offset;
+    const float s =
+        dynamic_map()[stored.codes[i]] * stored.absmax[i / DoubleQuantizedScales::kBlock] +
+        stored.offset;
     scales[i] = std::clamp(s, std::numeric_limits<float>::min(), std::numeric_limits<float>::max());
   }
   return scales;

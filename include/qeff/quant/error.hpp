@@ -23,8 +23,8 @@ struct ErrorMetrics {
 [[nodiscard]] inline ErrorMetrics error_metrics(MatrixView<const float> reference,
                                                 MatrixView<const float> approximation) {
   require(reference.rows == approximation.rows && reference.cols == approximation.cols,
-          "error_metrics: shapes (", reference.rows, ", ", reference.cols, ") and (", approximation.rows,
-          ", ", approximation.cols, ") differ");
+          "error_metrics: shapes (", reference.rows, ", ", reference.cols, ") and (",
+          approximation.rows, ", ", approximation.cols, ") differ");
   require(reference.rows > 0 && reference.cols > 0, "error_metrics: the matrices are empty");
   double signal = 0, noise = 0, power = 0, dot = 0;
   ErrorMetrics metrics;
@@ -39,7 +39,8 @@ struct ErrorMetrics {
     }
   }
   metrics.mse = noise / (static_cast<double>(reference.rows) * static_cast<double>(reference.cols));
-  metrics.sqnr_db = noise == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
+  metrics.sqnr_db =
+      noise == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
   const double norms = std::sqrt(signal) * std::sqrt(power);
   metrics.cosine = norms == 0 ? (signal == power ? 1.0 : 0.0) : dot / norms;
   return metrics;

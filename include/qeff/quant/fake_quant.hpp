@@ -26,11 +26,12 @@ template <class T>
 }
 
 /// out = dequantize(quantize(w, config)); `out` may be `w` itself.
-/// @throws InvalidArgument as the quantizer does, and if the shapes differ; then nothing is written.
+/// @throws InvalidArgument as the quantizer does, and if the shapes differ; then nothing is
+/// written.
 template <class T, class Config>
 void fake_quantize(MatrixView<const T> w, const Config& config, MatrixView<float> out) {
-  require(out.rows == w.rows && out.cols == w.cols, "fake_quantize: out has shape (", out.rows, ", ",
-          out.cols, "), w (", w.rows, ", ", w.cols, ")");
+  require(out.rows == w.rows && out.cols == w.cols, "fake_quantize: out has shape (", out.rows,
+          ", ", out.cols, "), w (", w.rows, ", ", w.cols, ")");
   dequantize(quantize(w, config), out);
 }
 

@@ -4,8 +4,8 @@
 ///     scale = max |x| / max_value(format)        code = RNE(x / scale), saturating
 ///     x'    = scale * decode(code)
 ///
-/// |x - x'| <= 2^-(M+1) |x| for values not subnormal in the format, M mantissa bits, and at most half
-/// its smallest subnormal times scale for the others. Zero is exact; zeros alone get scale 1.
+/// |x - x'| <= 2^-(M+1) |x| for values not subnormal in the format, M mantissa bits, and at most
+/// half its smallest subnormal times scale for the others. Zero is exact; zeros alone get scale 1.
 ///
 /// Source: P. Micikevicius et al., "FP8 formats for deep learning", 2022; blocks of 128 x 128:
 /// DeepSeek-V3 technical report, 2024, section 3.3.
@@ -58,8 +58,8 @@ template <class T>
 
 /// Largest magnitude of each group, over rows [begin, end) of `w`.
 template <class T>
-[[nodiscard]] std::vector<float> group_absmax(MatrixView<const T> w, std::size_t begin, std::size_t end,
-                                              std::size_t group_size) {
+[[nodiscard]] std::vector<float> group_absmax(MatrixView<const T> w, std::size_t begin,
+                                              std::size_t end, std::size_t group_size) {
   std::vector<float> absmax((w.cols + group_size - 1) / group_size, 0.0f);
   std::vector<float> row(w.cols);
   for (std::size_t r = begin; r < end; ++r) {

@@ -57,7 +57,7 @@ struct Range {
                                           const AffineGrid& grid) noexcept {
   double sum = 0.0;
   for (const float x : values) {
-    const double error = static_cast<double>(decode(encode(x, grid), grid)) - x;
+    const double error = static_cast<double>(grid.scale * steps_from_zero(x, grid)) - x;
     sum += error * error;
   }
   return sum;
@@ -65,7 +65,8 @@ struct Range {
 
 /// The range factor * [min, max], factor in 1.00, 0.98, ..., 0.20, whose grid has the least squared
 /// error; of equal ones the widest.
-[[nodiscard]] inline Range mse_range(std::span<const float> values, const GridShape& shape) noexcept {
+[[nodiscard]] inline Range mse_range(std::span<const float> values,
+                                     const GridShape& shape) noexcept {
   const Range full = minmax_range(values);
   Range best = full;
   double least = std::numeric_limits<double>::infinity();

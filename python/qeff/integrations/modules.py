@@ -97,8 +97,8 @@ class PackedEmbedding(nn.Module):
         self.padding_idx = padding_idx
         self.codes: torch.Tensor
         self.scales: torch.Tensor
-        self.register_buffer("codes", torch.from_numpy(codes), persistent=False)
-        self.register_buffer("scales", torch.from_numpy(scales), persistent=False)
+        self.register_buffer("codes", torch.from_numpy(np.array(codes)), persistent=False)
+        self.register_buffer("scales", torch.from_numpy(np.array(scales)), persistent=False)
 
     @property
     def weight(self) -> torch.Tensor:

@@ -116,8 +116,7 @@ def _pack_linear(
 
 def _pack_embedding(module: nn.Embedding, table: Array) -> PackedEmbedding:
     q = _core.quantize_affine(table, bits=8, symmetric=True, signed=True, granularity="per_channel")
-    codes = np.ascontiguousarray(q.codes).view(np.int8).reshape(table.shape)
-    return PackedEmbedding(codes, np.ascontiguousarray(q.scale).reshape(-1), module.padding_idx)
+    return PackedEmbedding(q.codes, q.scale.reshape(-1), module.padding_idx)
 
 
 def _others(model: nn.Module) -> list[str]:

@@ -292,8 +292,7 @@ def _rebuild(
     parts = {n.removeprefix(prefix): artifact.tensor(n) for n in _names(artifact) if n.startswith(prefix)}
     if entry["type"] == "embedding":
         if owner not in made:
-            codes, scales = np.array(parts["codes"]), np.array(parts["scales"])
-            made[owner] = PackedEmbedding(codes, scales, entry["padding_idx"])
+            made[owner] = PackedEmbedding(parts["codes"], parts["scales"], entry["padding_idx"])
         embedding: nn.Module = made[owner]
         return embedding
     if owner not in made:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/bodies/math.inl.hpp"
 #include "qeff/core/macros.hpp"
@@ -17,7 +18,7 @@ template <class S>
 QEFF_INLINE typename S::F32 activate(EpilogueActivation f, typename S::F32 v) noexcept {
   switch (f) {
     case EpilogueActivation::none: return v;
-    case EpilogueActivation::relu: return S::max(v, S::set1(0.0f));
+    case EpilogueActivation::relu: return S::max(S::set1(0.0f), v);  // in this order NaN stays NaN
     case EpilogueActivation::gelu: return Math<S>::gelu(v);
     case EpilogueActivation::gelu_tanh: return Math<S>::gelu_tanh(v);
     case EpilogueActivation::silu: return Math<S>::silu(v);

@@ -1,7 +1,9 @@
 /// @file
 /// exp, erf and the activations made of them, over the policy. Errors against double on the range they
-/// are used on: exp 2 ulp, erf 2e-7 absolute (tests/kernels/math_test.cpp).
+/// are used on: exp 2 ulp, normal_cdf 3e-7 absolute (tests/kernels/math_test.cpp).
 #pragma once
+
+#include <cstdint>
 
 #include "qeff/core/macros.hpp"
 
@@ -11,10 +13,11 @@ template <class S>
 struct Math {
   using F32 = typename S::F32;
 
-  /// e^x; x is clamped to [-87, 88], so that the result is normal and finite.
+  /// e^x; x is clamped to [-87, 88], so that the result is normal and finite. NaN stays NaN: max and
+  /// min return their second operand then.
   /// Source: Cody and Waite reduction to |r| <= ln(2) / 2, then the Taylor series to degree 7.
   QEFF_INLINE static F32 exp(F32 x) noexcept {
-    x = S::min(S::max(x, S::set1(-87.0f)), S::set1(88.0f));
+    x = S::min(S::set1(88.0f), S::max(S::set1(-87.0f), x));
     const auto n = S::round(S::mul(x, S::set1(1.44269504f)));
     const F32 nf = S::to_f32(n);
     F32 r = S::fma(nf, S::set1(-0.693359375f), x);

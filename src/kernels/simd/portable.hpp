@@ -67,6 +67,7 @@ struct Portable {
     for (int i = 0; i < 16; ++i) c.at[i] += a.at[i] * b.at[i];
     return c;
   }
+  /// a > b ? a : b, so b if either is NaN; min likewise.
   QEFF_INLINE static F32 max(F32 a, F32 b) noexcept {
     for (int i = 0; i < 16; ++i) a.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
     return a;

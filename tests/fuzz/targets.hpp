@@ -1,0 +1,84 @@
+/// @file
+/// One function per parser of untrusted bytes: it may throw qeff::Error, nothing else, and what it
+/// hands out must be readable to the last byte.
+#pragma once
+
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "io/json.hpp"
+#include "qeff/core/error.hpp"
+#include "qeff/io/artifact.hpp"
+#include "qeff/io/safetensors.hpp"
+#include "qeff/text/wordpiece.hpp"
+
+namespace qeff::fuzz {
+
+/// Sum of all bytes of a tensor, so that a sanitizer sees every one of them read.
+inline unsigned touch(const TensorView& tensor) {
+  unsigned sum = 0;
+  for (std::size_t i = 0; i < tensor.nbytes; ++i) sum += std::to_integer<unsigned>(tensor.data[i]);
+  return sum;
+}
+
+/// Whether the input was accepted.
+template <class Parse>
+bool accepts(Parse parse) {
+  try {
+    parse();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+inline bool safetensors(std::string_view bytes) {
+  return accepts([&] {
+    for (const NamedTensor& named : parse_safetensors(std::as_bytes(std::span(bytes)), "fuzz").tensors)
+      if (touch(named.tensor) > 0 && named.tensor.elements() == 0) throw std::logic_error("bytes without elements");
+  });
+}
+
+inline bool json(std::string_view bytes) {
+  return accepts([&] { (void)parse_json(bytes, "fuzz", {1 << 16, 16}).dump(); });
+}
+
+/// The checksum of the header is made right first: no mutation gets past it otherwise.
+inline bool artifact(std::string bytes) {
+  std::uint64_t size = 0;
+  if (bytes.size() >= 64) {
+    std::memcpy(&size, bytes.data() + 16, 8);
+    if (size <= bytes.size() - 64) {
+      const std::uint64_t hash = XXH3_64bits(bytes.data() + 64, size);
+      std::memcpy(bytes.data() + 24, &hash, 8);
+    }
+  }
+  static const std::string path =
+      (std::filesystem::temp_directory_path() / ("qeff-fuzz-" + std::to_string(::getpid()) + ".qeff")).string();
+  std::ofstream(path, std::ios::binary) << bytes;
+  const bool accepted = accepts([&] {
+    for (const auto& entry : Artifact::open(path, false)->entries()) (void)touch(entry.tensor);
+  });
+  std::filesystem::remove(path);
+  return accepted;
+}
+
+/// Any bytes as a text, and as both kinds of vocabulary.
+inline bool wordpiece(std::string_view bytes) {
+  static const WordPiece tokenizer = WordPiece::from_vocab("[UNK]\n[CLS]\n[SEP]\na\n##b\n##\xCC\x81\n日\n");
+  for (const std::int32_t id : tokenizer.encode(bytes, 1 << 20))
+    if (id < 0 || id >= 7) throw std::logic_error("an id outside the vocabulary");
+  const bool vocabulary = accepts([&] { (void)WordPiece::from_vocab(bytes).encode(bytes, 64); });
+  return accepts([&] { (void)WordPiece::from_tokenizer_json(bytes).encode(bytes, 64); }) || vocabulary;
+}
+
+}  // namespace qeff::fuzz
