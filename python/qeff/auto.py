@@ -37,17 +37,17 @@ class QEFFAutoModel:
     torch, with its linear layers and embeddings replaced by packed ones; that is said in the log.
     """
 
-    def __init__(self, source: ModelSource | None, pooling: Pooling = None, module: Any = None) -> None:
+    def __init__(
+        self, source: ModelSource | None, pooling: Pooling = None, module: Any = None, runner: Runner | None = None
+    ) -> None:
         if callable(pooling) or pooling is None:
             self._pooling: Pooling = pooling
         else:
             self._pooling = pooling_name(pooling)
         self._source = source
         self._module = module  # a torch model, only without a native description
-        self._runner: Runner | None = None
+        self._runner = runner
         self._report: Report | None = None
-        if source is not None and source.is_artifact:
-            self._runner = load(source.path)
 
     @classmethod
     def from_pretrained(
@@ -62,14 +62,15 @@ class QEFFAutoModel:
             pooling: ``"mean"`` (``"avg"``), ``"cls"``, ``"max"``, ``"none"``, a function
                 ``(last_hidden_state, attention_mask)``, or None for what the model's
                 ``1_Pooling/config.json`` says, without that the last hidden state.
-            kwargs: handed to transformers for a model without a native description.
+            kwargs: ``num_cores`` for an artifact; the rest is handed to transformers for a model
+                without a native description.
 
         Raises:
             OSError: no such model; the message lists what was tried. ValueError: not a model.
         """
         source = resolve_model(pretrained_model_name_or_path)
         if source.is_artifact:
-            return cls(source, pooling)
+            return cls(source, pooling, runner=load(source.path, kwargs.get("num_cores")))
         reason = why_not_native(source.path)
         if not reason:
             return cls(source, pooling)

@@ -16,8 +16,8 @@ constexpr double kSmallest = 1e-8;  // floor of every denominator (N3)
 void check_config(const AwqConfig& config) {
   require(config.scale_grid >= 0, "AWQ: scale_grid is ", config.scale_grid, ", expected >= 0");
   require(config.clip_grid >= 0, "AWQ: clip_grid is ", config.clip_grid, ", expected >= 0");
-  require(config.max_shrink >= 0 && config.max_shrink < 1, "AWQ: max_shrink is ",
-          config.max_shrink, ", expected 0 <= max_shrink < 1");
+  require(config.max_shrink >= 0 && config.max_shrink < 1, "AWQ: max_shrink is ", config.max_shrink,
+          ", expected 0 <= max_shrink < 1");
 }
 
 std::size_t clamped_group(const AwqConfig& config, std::size_t k) {
@@ -98,8 +98,12 @@ class ScaleSearch {
  public:
   ScaleSearch(std::span<const MatrixView<const float>> weights, MatrixView<const float> hessian,
               std::span<const float> mean_abs, const AwqConfig& config, Executor& executor)
-      : weights_(weights), view_(hessian), config_(config), executor_(executor),
-        k_(hessian.rows), group_size_(clamped_group(config, k_)) {
+      : weights_(weights),
+        view_(hessian),
+        config_(config),
+        executor_(executor),
+        k_(hessian.rows),
+        group_size_(clamped_group(config, k_)) {
     find_channels(mean_abs);
     copy_hessian();
   }
@@ -191,9 +195,8 @@ class ScaleSearch {
     for (std::size_t m = 0; m < weights_.size(); ++m)
       for (std::size_t p = 0; p < panel_count(weights_[m].rows); ++p) jobs.emplace_back(m, p);
     std::vector<double> parts(jobs.size());
-    executor_.run(jobs.size(), [&](std::size_t i) {
-      parts[i] = f(weights_[jobs[i].first], jobs[i].second);
-    });
+    executor_.run(jobs.size(),
+                  [&](std::size_t i) { parts[i] = f(weights_[jobs[i].first], jobs[i].second); });
     return std::accumulate(parts.begin(), parts.end(), 0.0);
   }
 
@@ -262,8 +265,8 @@ QuantizedMatrix awq_quantize(MatrixView<const float> w, std::span<const float> s
   QuantizedMatrix out =
       calib::empty_result(w.rows, w.cols, config.bits, config.group_size, !config.zero_point);
   executor.run(calib::panel_count(w.rows), [&](std::size_t panel) {
-    const calib::RoundedPanel p = calib::round_panel(w, panel, scales, costs, out.group_size,
-                                                     calib::range_of(config));
+    const calib::RoundedPanel p =
+        calib::round_panel(w, panel, scales, costs, out.group_size, calib::range_of(config));
     calib::store_panel(panel, p.grids, p.codes, out);
   });
   return out;

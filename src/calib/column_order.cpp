@@ -7,9 +7,8 @@ namespace qeff::calib {
 namespace {
 
 void sort_falling(std::span<std::size_t> indices, std::span<const double> importance) {
-  std::stable_sort(indices.begin(), indices.end(), [&](std::size_t a, std::size_t b) {
-    return importance[a] > importance[b];
-  });
+  std::stable_sort(indices.begin(), indices.end(),
+                   [&](std::size_t a, std::size_t b) { return importance[a] > importance[b]; });
 }
 
 std::vector<std::size_t> iota(std::size_t count) {

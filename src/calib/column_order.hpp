@@ -12,9 +12,9 @@ namespace qeff::calib {
 
 /// A run of neighbouring positions of the order whose scales are found when it is reached.
 struct ColumnOrder {
-  std::vector<std::size_t> columns;      ///< Column at each position.
-  std::vector<std::size_t> group_begins; ///< Positions where a group begins, ascending; empty when
-                                         ///< groups are not contiguous in this order (desc_act).
+  std::vector<std::size_t> columns;       ///< Column at each position.
+  std::vector<std::size_t> group_begins;  ///< Positions where a group begins, ascending; empty when
+                                          ///< groups are not contiguous in this order (desc_act).
 };
 
 /// Falling importance of columns (desc_act), of whole groups and of columns within them

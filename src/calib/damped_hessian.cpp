@@ -79,7 +79,8 @@ DampedHessian normalize_hessian(MatrixView<const float> hessian) {
     for (std::size_t j = 0; j < h.k; ++j) {
       const bool dead = hessian(i, i) == 0 || hessian(j, j) == 0;
       const double sum = static_cast<double>(hessian(i, j)) + static_cast<double>(hessian(j, i));
-      h.values[i * h.k + j] = dead ? static_cast<float>(i == j) : static_cast<float>(sum / 2 * scale);
+      h.values[i * h.k + j] =
+          dead ? static_cast<float>(i == j) : static_cast<float>(sum / 2 * scale);
     }
     h.added[i] = hessian(i, i) == 0 ? 1.0F : 0.0F;
   }

@@ -18,12 +18,12 @@ namespace qeff::calib {
 
 struct DampedHessian {
   std::size_t k = 0;
-  std::vector<float> values;   ///< (k, k) symmetric, damped, mean diagonal of the live columns ~ 1.
-  std::vector<float> added;    ///< (k) what of the diagonal is not calibration: damping, dead columns.
-  std::vector<float> factor;   ///< (k, k) upper U in the order of the columns, values^-1 = U^T U.
-  double damp_percent = 0;     ///< What was used.
+  std::vector<float> values;  ///< (k, k) symmetric, damped, mean diagonal of the live columns ~ 1.
+  std::vector<float> added;   ///< (k) what of the diagonal is no calibration: damping, dead columns.
+  std::vector<float> factor;  ///< (k, k) upper U in the order of the columns, values^-1 = U^T U.
+  double damp_percent = 0;    ///< What was used.
   std::size_t dead_columns = 0;
-  std::string failure;         ///< Empty, or why there is no factor.
+  std::string failure;  ///< Empty, or why there is no factor.
 };
 
 /// H scaled to mean diagonal 1, dead columns set apart; `failure` if that is impossible.

@@ -25,8 +25,8 @@ struct Plan {
   RangeSearch range;
   DampedHessian hessian;
   ColumnOrder order;
-  std::vector<std::size_t> natural;    ///< 0, 1, .. k-1
-  std::vector<float> column_weights;   ///< (k) by column: what its squared error costs
+  std::vector<std::size_t> natural;   ///< 0, 1, .. k-1
+  std::vector<float> column_weights;  ///< (k) by column: what its squared error costs
 
   [[nodiscard]] bool early_scales() const {
     return config.static_groups || order.group_begins.empty() || !hessian.failure.empty();
@@ -39,17 +39,22 @@ std::vector<double> diagonal(const DampedHessian& h) {
   return out;
 }
 
-Plan make_plan(MatrixView<const float> w, MatrixView<const float> hessian,
-               const GptqConfig& config, Executor& executor) {
-  Plan plan{config, w.cols, config.group_size, {config.bits, config.symmetric, config.range_grid},
-            normalize_hessian(hessian), {}, std::vector<std::size_t>(w.cols),
+Plan make_plan(MatrixView<const float> w, MatrixView<const float> hessian, const GptqConfig& config,
+               Executor& executor) {
+  Plan plan{config,
+            w.cols,
+            config.group_size,
+            {config.bits, config.symmetric, config.range_grid},
+            normalize_hessian(hessian),
+            {},
+            std::vector<std::size_t>(w.cols),
             std::vector<float>(w.cols, 1.0F)};
   if (plan.group_size == 0 || plan.group_size > w.cols) plan.group_size = w.cols;
   std::iota(plan.natural.begin(), plan.natural.end(), std::size_t{0});
   if (!plan.hessian.failure.empty()) return plan;
 
-  plan.order = column_order(diagonal(plan.hessian), plan.group_size, config.desc_act,
-                            config.group_aware);
+  plan.order =
+      column_order(diagonal(plan.hessian), plan.group_size, config.desc_act, config.group_aware);
   damp_and_factor(plan.hessian, plan.order.columns, config.damp_percent, executor);
   if (!plan.hessian.failure.empty()) return plan;
   for (std::size_t p = 0; p < plan.k; ++p) {
@@ -159,8 +164,8 @@ PanelLoss quantize_panel(MatrixView<const float> w, std::size_t panel, const Pla
   const std::vector<Lanes> weights = load_panel(w, panel, plan.natural);
   PanelState state{weights, {}, {}, plan.group_size};
   state.codes.resize(plan.k);
-  state.grids = plan.early_scales() ? static_grids(weights, plan)
-                                    : std::vector<PanelGrid>(out.groups());
+  state.grids =
+      plan.early_scales() ? static_grids(weights, plan) : std::vector<PanelGrid>(out.groups());
   const bool nearest = !plan.hessian.failure.empty();
   if (nearest) {
     round_to_nearest(state);

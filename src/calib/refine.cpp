@@ -87,7 +87,8 @@ Lanes panel_loss(const PanelState& state, std::span<const float> hessian,
   const std::vector<Lanes> error = errors_of(state);
   const std::vector<Lanes> gradient = negative_gradient(error, hessian);
   Lanes sum = Lanes::Zero();
-  for (std::size_t c = 0; c < error.size(); ++c) sum -= error[c] * (gradient[c] + added[c] * error[c]);
+  for (std::size_t c = 0; c < error.size(); ++c)
+    sum -= error[c] * (gradient[c] + added[c] * error[c]);
   return sum.max(0.0F);
 }
 

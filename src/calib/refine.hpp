@@ -17,9 +17,9 @@ namespace qeff::calib {
 
 /// One panel with its columns in natural order.
 struct PanelState {
-  std::span<const Lanes> weights;                   ///< (k)
+  std::span<const Lanes> weights;                       ///< (k)
   std::vector<std::array<std::int32_t, kLanes>> codes;  ///< (k)
-  std::vector<PanelGrid> grids;                     ///< (groups)
+  std::vector<PanelGrid> grids;                         ///< (groups)
   std::size_t group_size = 0;
 };
 

@@ -90,8 +90,8 @@ struct Checkpoint::Files {
     for (const auto& [name, value] : weight_map.items()) {
       const std::string& shard = json_string(value, index_path, "the shard of tensor '" + name + "'");
       if (!stays_inside(shard))
-        throw FormatError(index_path, "tensor '" + name + "' is in shard '" + shard +
-                                          "', which is not a relative path inside the directory");
+        throw FormatError(index_path, "the shard of tensor '" + name +
+                                          "' is not a relative path inside the directory: '" + shard + "'");
       auto [position, fresh] = shards.try_emplace(shard);
       if (fresh) open_shard(join(directory, shard), position->second);
       const auto found = position->second.find(name);

@@ -154,7 +154,8 @@ TEST(AwqQuantize, ClipSearchLowersTheLossForAllBitsAndGroups) {
         const std::vector<float> ones(p.k, 1.0F);
         const QuantizedMatrix q = awq_quantize(p.weights(), ones, p.hessian(), config, executor);
         const std::size_t group = group_size == 0 ? p.k : group_size;
-        EXPECT_LE(loss_of(p, values_of(q)), 1.001 * loss_of(p, nearest(p, bits, group, !zero_point)))
+        EXPECT_LE(loss_of(p, values_of(q)),
+                  1.001 * loss_of(p, nearest(p, bits, group, !zero_point)))
             << bits << " bits, group " << group_size;
         EXPECT_EQ(q.group_size, group);
         EXPECT_TRUE(q.input_scale.empty());

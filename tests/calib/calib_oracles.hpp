@@ -71,7 +71,8 @@ inline double loss_of(const Problem& p, std::span<const float> values) {
     for (std::size_t c = 0; c < p.k; ++c)
       e[c] = static_cast<double>(values[r * p.k + c]) - static_cast<double>(p.w[r * p.k + c]);
     for (std::size_t i = 0; i < p.k; ++i)
-      for (std::size_t j = 0; j < p.k; ++j) sum += e[i] * static_cast<double>(p.h[i * p.k + j]) * e[j];
+      for (std::size_t j = 0; j < p.k; ++j)
+        sum += e[i] * static_cast<double>(p.h[i * p.k + j]) * e[j];
   }
   return sum;
 }
@@ -142,7 +143,8 @@ inline std::vector<std::int32_t> reference_gptq(const Problem& p, int bits, std:
         double lo = 0, hi = 0;
         for (std::size_t j = c; j < std::min(k, c + group_size); ++j)
           lo = std::min(lo, w[j]), hi = std::max(hi, w[j]);
-        grid = fit_affine(static_cast<float>(lo), static_cast<float>(hi), bits, symmetric, symmetric);
+        grid =
+            fit_affine(static_cast<float>(lo), static_cast<float>(hi), bits, symmetric, symmetric);
       }
       codes[r * k + c] = encode(static_cast<float>(w[c]), grid);
       const double error =

@@ -209,14 +209,12 @@ struct Hostile {
 
 TEST(Gptq, HostileHessiansNeverThrowAndNeverLoseTheWeights) {
   Executor executor(1);
-  for (const Hostile& hostile : {Hostile{"zero", 0, 0, true}, Hostile{"NaN", kNan, 0, true},
-                                 Hostile{"NaN off the diagonal", 1, kNan, true},
-                                 Hostile{"infinite", kInf, 0, true},
-                                 Hostile{"negative", -1, 0, true},
-                                 Hostile{"wildly indefinite", 1, 100, true},
-                                 Hostile{"slightly indefinite", 1, 1.0005F, false},
-                                 Hostile{"rank 1", 1, 1, false}, Hostile{"huge", 3e38F, 0, false},
-                                 Hostile{"tiny", 1e-38F, 0, false}}) {
+  for (const Hostile& hostile :
+       {Hostile{"zero", 0, 0, true}, Hostile{"NaN", kNan, 0, true},
+        Hostile{"NaN off the diagonal", 1, kNan, true}, Hostile{"infinite", kInf, 0, true},
+        Hostile{"negative", -1, 0, true}, Hostile{"wildly indefinite", 1, 100, true},
+        Hostile{"slightly indefinite", 1, 1.0005F, false}, Hostile{"rank 1", 1, 1, false},
+        Hostile{"huge", 3e38F, 0, false}, Hostile{"tiny", 1e-38F, 0, false}}) {
     Problem p = make_problem(9, 50, 20);
     for (std::size_t i = 0; i < p.k; ++i)
       for (std::size_t j = 0; j < p.k; ++j)
@@ -257,7 +255,8 @@ TEST(Gptq, ReportsTheLossOfItsResult) {
 TEST(Gptq, RefusesBadArgumentsWithTheirValues) {
   Executor executor(1);
   Problem p = make_problem(3, 10, 23);
-  const auto message = [&](MatrixView<const float> w, MatrixView<const float> h, GptqConfig config) {
+  const auto message = [&](MatrixView<const float> w, MatrixView<const float> h,
+                           GptqConfig config) {
     try {
       (void)gptq(w, h, config, executor);
     } catch (const InvalidArgument& e) {

@@ -31,7 +31,8 @@ TEST(Hessian, IsTheMeanOfOuterProductsOverAllCalls) {
   const std::vector<float> matrix = h.hessian(), mean_abs = h.mean_abs();
   for (std::size_t i = 0; i < k; i += 7) {
     double magnitude = 0;
-    for (std::size_t r = 0; r < rows; ++r) magnitude += std::fabs(static_cast<double>(x[r * k + i]));
+    for (std::size_t r = 0; r < rows; ++r)
+      magnitude += std::fabs(static_cast<double>(x[r * k + i]));
     EXPECT_NEAR(mean_abs[i], magnitude / rows, 1e-5);
     for (std::size_t j = 0; j < k; ++j) {
       double sum = 0;

@@ -84,9 +84,9 @@ TEST(Artifact, AnyFlippedByteIsRefused) {
   const TemporaryDirectory directory;
   const std::string bytes = testing::read_bytes(write_small(directory));
   for (std::size_t at = 0; at < bytes.size(); ++at)
-    for (const unsigned char mask : {0x01, 0x80, 0xFF}) {
+    for (const int mask : {0x01, 0x80, 0xFF}) {
       std::string broken = bytes;
-      broken[at] = static_cast<char>(static_cast<unsigned char>(broken[at]) ^ mask);
+      broken[at] = static_cast<char>(broken[at] ^ mask);
       EXPECT_THROW((void)Artifact::open(directory.file("broken.qeff", broken)), Error) << "byte " << at;
     }
 }
@@ -103,7 +103,7 @@ TEST(Artifact, AFileCutAtAnyByteOrWithTrailingBytesIsRefused) {
 TEST(Artifact, ADamagedEntryIsNamedAndOnlySeenWhenVerifying) {
   const TemporaryDirectory directory;
   std::string bytes = testing::read_bytes(write_small(directory));
-  bytes.back() ^= 1;
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
   const std::string path = directory.file("broken.qeff", bytes);
   expect_error<FormatError>([&] { (void)Artifact::open(path); }, {path, "entry 'codes' is damaged"});
   EXPECT_NO_THROW((void)Artifact::open(path, false));

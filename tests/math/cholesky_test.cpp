@@ -19,7 +19,8 @@ std::vector<double> random_spd(std::size_t k, unsigned seed) {
   for (std::size_t i = 0; i < k; ++i)
     for (std::size_t j = 0; j < k; ++j) {
       double sum = i == j;
-      for (std::size_t t = 0; t < k; ++t) sum += b[i * k + t] * b[j * k + t] / static_cast<double>(k);
+      for (std::size_t t = 0; t < k; ++t)
+        sum += b[i * k + t] * b[j * k + t] / static_cast<double>(k);
       a[i * k + j] = sum;
     }
   return a;
@@ -83,9 +84,13 @@ TEST(InverseCholesky, RefusesWhatIsNotPositiveDefinite) {
   std::vector<float> u(4);
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double inf = std::numeric_limits<double>::infinity();
-  for (const std::vector<double>& a : std::vector<std::vector<double>>{
-           {0, 0, 0, 0}, {1, 2, 2, 1}, {1, 1, 1, 1}, {-1, 0, 0, 1}, {nan, 0, 0, 1}, {1, nan, nan, 1},
-           {inf, 0, 0, 1}})
+  for (const std::vector<double>& a : std::vector<std::vector<double>>{{0, 0, 0, 0},
+                                                                       {1, 2, 2, 1},
+                                                                       {1, 1, 1, 1},
+                                                                       {-1, 0, 0, 1},
+                                                                       {nan, 0, 0, 1},
+                                                                       {1, nan, nan, 1},
+                                                                       {inf, 0, 0, 1}})
     EXPECT_FALSE(inverse_cholesky(a.data(), 2, u.data(), executor)) << a[0] << " " << a[1];
 }
 

@@ -1,37 +1,42 @@
 #include "qeff/nn/architecture.hpp"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "nn/expect_message.hpp"
 #include "qeff/core/error.hpp"
 
 namespace qeff {
 namespace {
 
-using ::testing::HasSubstr;
-using ::testing::ThrowsMessage;
-
 TEST(WhyNotNative, IsEmptyForEveryDescribedModelType) {
   for (const auto& architecture : encoder_architectures())
-    EXPECT_EQ(why_not_native("{\"model_type\": \"" + std::string(architecture.model_type) + "\"}"), "");
+    EXPECT_EQ(why_not_native("{\"model_type\": \"" + std::string(architecture.model_type) + "\"}"),
+              "");
 }
 
 TEST(WhyNotNative, GivesTheReason) {
-  EXPECT_THAT(why_not_native("nonsense"), HasSubstr("not a JSON object"));
-  EXPECT_THAT(why_not_native("{}"), HasSubstr("model_type \"\" has no native description"));
-  EXPECT_THAT(why_not_native(R"({"model_type": "bert", "is_decoder": true})"), HasSubstr("decoder"));
-  EXPECT_THAT(why_not_native(R"({"model_type": "bert", "position_embedding_type": "relative_key"})"),
-              HasSubstr("relative_key"));
-  EXPECT_THAT(why_not_native(R"({"model_type": "bert", "hidden_act": "mish"})"), HasSubstr("mish"));
-  EXPECT_THAT(why_not_native(R"({"model_type": "bert", "quantization_config": {}})"), HasSubstr("already quantized"));
-  EXPECT_THAT(why_not_native(R"({"model_type": "mpnet", "relative_attention_num_buckets": 16})"), HasSubstr("16"));
+  test::expect_parts(why_not_native("nonsense"), {"not a JSON object"});
+  test::expect_parts(why_not_native("{}"), {"model_type \"\" has no native description"});
+  test::expect_parts(why_not_native(R"({"model_type": "bert", "is_decoder": true})"), {"decoder"});
+  test::expect_parts(
+      why_not_native(R"({"model_type": "bert", "position_embedding_type": "relative_key"})"),
+      {"relative_key"});
+  test::expect_parts(why_not_native(R"({"model_type": "bert", "hidden_act": "mish"})"), {"mish"});
+  test::expect_parts(why_not_native(R"({"model_type": "bert", "quantization_config": {}})"),
+                     {"already quantized"});
+  test::expect_parts(
+      why_not_native(R"({"model_type": "mpnet", "relative_attention_num_buckets": 16})"), {"16"});
 }
 
 TEST(EncoderShape, NamesTheFieldThatIsMissingOrSenseless) {
-  EXPECT_THAT([] { (void)encoder_shape(R"({"model_type": "bert"})", "config.json"); },
-              ThrowsMessage<FormatError>("config.json: field \"num_hidden_layers\" is missing"));
-  EXPECT_THAT([] { (void)encoder_shape(R"({"model_type": "bert", "num_hidden_layers": -2})", "config.json"); },
-              ThrowsMessage<FormatError>(HasSubstr("\"num_hidden_layers\" is -2, not a positive integer")));
+  test::expect_message<FormatError>(
+      [] { (void)encoder_shape(R"({"model_type": "bert"})", "config.json"); },
+      {"config.json: field \"num_hidden_layers\" is missing"});
+  test::expect_message<FormatError>(
+      [] {
+        (void)encoder_shape(R"({"model_type": "bert", "num_hidden_layers": -2})", "config.json");
+      },
+      {"\"num_hidden_layers\" is -2, not a positive integer"});
 }
 
 TEST(EncoderShape, CountsPositionsPastThePaddingIndex) {

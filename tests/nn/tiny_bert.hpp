@@ -35,7 +35,8 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
-inline constexpr std::size_t kLayers = 2, kHidden = 32, kHeads = 4, kInner = 64, kVocab = 50, kPositions = 40;
+inline constexpr std::size_t kLayers = 2, kHidden = 32, kHeads = 4, kInner = 64, kVocab = 50,
+                             kPositions = 40;
 
 inline const char* const kConfig =
     R"({"model_type": "bert", "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4,
@@ -66,7 +67,8 @@ inline Tensors tiny_tensors() {
   add("embeddings.LayerNorm.bias", {kHidden});
   for (std::size_t i = 0; i < kLayers; ++i) {
     const std::string layer = "encoder.layer." + std::to_string(i) + ".";
-    for (const char* part : {"query", "key", "value"}) linear(layer + "attention.self." + part, kHidden, kHidden);
+    for (const char* part : {"query", "key", "value"})
+      linear(layer + "attention.self." + part, kHidden, kHidden);
     linear(layer + "attention.output.dense", kHidden, kHidden);
     add(layer + "attention.output.LayerNorm.weight", {kHidden});
     add(layer + "attention.output.LayerNorm.bias", {kHidden});
@@ -78,7 +80,9 @@ inline Tensors tiny_tensors() {
   return tensors;
 }
 
-inline void write_text(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+inline void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
 
 /// Writes the model to `directory`; `change` may spoil it first.
 inline void write_tiny_bert(const TemporaryDirectory& directory,
@@ -87,8 +91,10 @@ inline void write_tiny_bert(const TemporaryDirectory& directory,
   if (change) change(tensors);
   std::vector<NamedTensor> named;
   for (auto& [name, tensor] : tensors)
-    named.push_back({name, {DType::f32, tensor.first, reinterpret_cast<const std::byte*>(tensor.second.data()),
-                            tensor.second.size() * sizeof(float)}});
+    named.push_back(
+        {name,
+         {DType::f32, tensor.first, reinterpret_cast<const std::byte*>(tensor.second.data()),
+          tensor.second.size() * sizeof(float)}});
   write_safetensors(directory.file("model.safetensors"), named);
   write_text(directory.file("config.json"), kConfig);
 }

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from qeff import _core
 
 
@@ -57,7 +56,8 @@ def test_dead_nan_and_zero_channels_keep_scale_one():
     scales, info = _core.awq_scales([w], h, mean_abs)
     assert info["dead_channels"] == 3
     assert scales[[10, 11, 12]].tolist() == [1, 1, 1]
-    assert np.isfinite(scales).all() and (scales > 0).all()
+    assert np.isfinite(scales).all()
+    assert (scales > 0).all()
 
 
 def test_linears_of_one_input_share_their_scales():

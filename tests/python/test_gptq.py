@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from qeff import _core
 
 PLAIN = {"group_aware": False, "range_grid": 0, "refine_sweeps": 0}
@@ -59,7 +58,9 @@ def test_equals_torch_with_everything_else_off(bits, group_size):
     assert far.sum() <= 1, "at most one row may meet a tie that float and double break differently"
 
 
-@pytest.mark.parametrize("options", [{}, {"desc_act": True}, {"static_groups": True}, {"symmetric": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"desc_act": True}, {"static_groups": True}, {"symmetric": True}]
+)
 def test_defaults_beat_the_plain_algorithm(options):
     w, x = problem(seed=1)
     h = hessian_of(x)
@@ -68,7 +69,8 @@ def test_defaults_beat_the_plain_algorithm(options):
     error = output_error(ours.dequantize(), w, x)
     assert error < output_error(plain.dequantize(), w, x)
     assert info["loss"] == pytest.approx(error, rel=0.01)
-    assert info["fallback"] == "" and info["dead_columns"] == 0
+    assert info["fallback"] == ""
+    assert info["dead_columns"] == 0
 
 
 def test_hessian_is_the_mean_outer_product():
@@ -79,7 +81,8 @@ def test_hessian_is_the_mean_outer_product():
     exact = x.astype(np.float64).T @ x / len(x)
     np.testing.assert_allclose(h.matrix, exact, rtol=1e-4, atol=1e-5 * np.abs(exact).max())
     np.testing.assert_allclose(h.mean_abs, np.abs(x).mean(0), rtol=1e-5)
-    assert h.rows == len(x) and h.size == x.shape[1]
+    assert h.rows == len(x)
+    assert h.size == x.shape[1]
 
 
 def test_one_and_two_threads_give_the_same_bytes():
@@ -94,7 +97,8 @@ def test_a_useless_hessian_falls_back_and_says_why(filler):
     w, _ = problem()
     h = np.full((160, 160), filler, np.float32)
     q, info = _core.gptq(w, h, group_size=32)
-    assert info["fallback"].startswith("the Hessian") and "rounded to nearest" in info["fallback"]
+    assert info["fallback"].startswith("the Hessian")
+    assert "rounded to nearest" in info["fallback"]
     assert np.abs(q.dequantize() - w).max() < 0.1
 
 

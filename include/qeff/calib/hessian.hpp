@@ -22,8 +22,8 @@ class HessianAccumulator {
   /// @throws InvalidArgument if x has not k columns.
   void add(MatrixView<const float> x, Executor& executor);
 
-  [[nodiscard]] std::size_t size() const noexcept { return k_; }        ///< k
-  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }     ///< Rows added so far.
+  [[nodiscard]] std::size_t size() const noexcept { return k_; }     ///< k
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }  ///< Rows added so far.
   [[nodiscard]] std::size_t skipped_rows() const noexcept { return skipped_; }
 
   /// (k, k) row-major, symmetric: sum x x^T / rows; zero without rows.

@@ -13,8 +13,8 @@ namespace qeff {
 
 /// @param a  (k, k) row-major, symmetric; only its upper triangle is read.
 /// @param u  (k, k) row-major out: U, zero below the diagonal, every diagonal element > 0.
-/// @return false, and u unspecified, if A is not positive definite to working precision or not finite.
-/// The same bytes for any number of threads.
+/// @return false, and u unspecified, if A is not positive definite to working precision or not
+/// finite. The same bytes for any number of threads.
 [[nodiscard]] bool inverse_cholesky(const double* a, std::size_t k, float* u, Executor& executor);
 
 }  // namespace qeff

@@ -1,5 +1,6 @@
 /// @file
-/// The kernels of every x86 policy over software intrinsics: tests execute them on every machine.
+/// The kernels of every x86 policy over software intrinsics: tests execute them on every x86
+/// machine (elsewhere the native kernels are enough to emulate).
 #pragma once
 
 #include <array>
@@ -14,7 +15,11 @@ extern const std::array<const kernels::KernelTable*, 5> emulated_tables;
 
 }  // namespace qeff::test
 
-/// The native kernels, and the emulated ones whether or not this machine has the instructions.
-#define QEFF_INSTANTIATE_FOR_ALL_KERNELS(suite)                                                         \
-  QEFF_INSTANTIATE_FOR_ISAS(suite);                                                                     \
+/// The native kernels; on x86 also the emulated ones, whether or not this machine has the instructions.
+#if defined(__x86_64__)
+#define QEFF_INSTANTIATE_FOR_ALL_KERNELS(suite) \
+  QEFF_INSTANTIATE_FOR_ISAS(suite);             \
   INSTANTIATE_TEST_SUITE_P(Emulated, suite, testing::ValuesIn(qeff::test::emulated_tables), qeff::test::table_name)
+#else
+#define QEFF_INSTANTIATE_FOR_ALL_KERNELS(suite) QEFF_INSTANTIATE_FOR_ISAS(suite)
+#endif

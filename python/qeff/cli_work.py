@@ -1,0 +1,198 @@
+"""What the commands of the command line do, and how they show it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import _core
+from ._core import InvalidArgument
+from .auto import QEFFAutoModel
+from .config import AffineConfig, Config
+from .cpu import cpu_info
+from .resolve import resolve_model
+from .schemes import resolve_config
+from .sts import sts_score
+
+Document = dict[str, Any]
+
+
+def emit(document: Document, as_json: bool, show: Callable[[Document], None]) -> None:
+    """Prints the document: as JSON, or as ``show`` does."""
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False))
+    else:
+        show(document)
+
+
+def make_config(scheme: str, bits: int | None = None, group_size: int | None = None) -> Config:
+    """The recipe of a scheme with other bits or groups."""
+    config = resolve_config(scheme)
+    changes: Document = {}
+    for name, value in (("bits", bits), ("group_size", group_size)):
+        if value is not None:
+            if not hasattr(config, name):
+                raise InvalidArgument(f'scheme "{scheme}" has no {name.replace("_", " ")} to choose')
+            changes[name] = value
+    if group_size is not None and isinstance(config, AffineConfig):
+        changes["granularity"] = "per_channel" if group_size == -1 else "per_group"
+    return dataclasses.replace(config, **changes)
+
+
+def read_lines(path: str) -> list[str]:
+    """The non-empty lines of a text file; ``-`` is standard input."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise InvalidArgument(f"{'standard input' if path == '-' else path}: has no text")
+    return lines
+
+
+def compile_model(
+    model: str,
+    out: Path | None,
+    *,
+    scheme: str,
+    bits: int | None = None,
+    group_size: int | None = None,
+    calibration: Path | None = None,
+    num_cores: int | None = None,
+    pooling: str | None = None,
+    strict: bool = False,
+) -> QEFFAutoModel:
+    """Finds and compiles a model."""
+    config = make_config(scheme, bits, group_size)
+    texts = read_lines(str(calibration)) if calibration else None
+    loaded = QEFFAutoModel.from_pretrained(model, pooling=pooling)
+    loaded.compile(out, quantization=config, calibration=texts, num_cores=num_cores, strict=strict)
+    return loaded
+
+
+def open_model(model: str, scheme: str, num_cores: int | None, pooling: str | None) -> QEFFAutoModel:
+    """A model ready to run: an artifact as it is, anything else compiled by ``scheme`` into the cache."""
+    if resolve_model(model).is_artifact:
+        return QEFFAutoModel.from_pretrained(model, pooling=pooling, num_cores=num_cores)
+    return compile_model(model, None, scheme=scheme, num_cores=num_cores, pooling=pooling)
+
+
+def evaluate_sts(model: str, text: Path, scheme: str, num_cores: int | None, pooling: str | None) -> Document:
+    """The document of ``qeff eval sts``."""
+    compiled = open_model(model, scheme, num_cores, pooling)
+    score, pairs = sts_score(compiled.encode, text)
+    return {"model": model, "artifact": compiled.path, "text": str(text), "pairs": pairs,
+            "spearman_x100": round(score, 4)}
+
+
+def machine_info() -> Document:
+    """The document of ``qeff info``."""
+    return {
+        "qeff": _core.__version__,
+        **cpu_info(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _tensor_rows(tensors: Mapping[str, Mapping[str, Any]]) -> list[Document]:
+    return [
+        {"name": name, "dtype": row["dtype"], "shape": list(row["shape"]), "nbytes": row["nbytes"]}
+        for name, row in tensors.items()
+    ]
+
+
+def _inspect_directory(path: Path) -> Document:
+    checkpoint = _core.Checkpoint.open(str(path))
+    config = json.loads(checkpoint.config)
+    reason = _core.why_not_native(checkpoint.config)
+    facts = {"model_type": config.get("model_type"), "architectures": config.get("architectures"),
+             "runs": f"through transformers: {reason}" if reason else "natively"}
+    tensors = {name: checkpoint.describe(name) for name in checkpoint.names()}
+    return {"path": str(path), "kind": "directory", "metadata": facts, "tensors": _tensor_rows(tensors)}
+
+
+def inspect_path(name: str) -> Document:
+    """The document of ``qeff inspect``.
+
+    Raises:
+        ValueError: the file is damaged or of another kind. OSError: it cannot be read.
+    """
+    path = Path(name)
+    if path.is_file() and path.suffix == ".safetensors":
+        header = _core.read_safetensors_header(name)
+        return {"path": name, "kind": "safetensors", "metadata": header["metadata"],
+                "tensors": _tensor_rows(header["tensors"])}
+    if path.is_file() and path.suffix not in {"", ".qeff"}:
+        raise InvalidArgument(f"{name}: is neither a .qeff nor a .safetensors file nor a model directory")
+    source = resolve_model(name)
+    if not source.is_artifact:
+        return _inspect_directory(source.path)
+    artifact = _core.Artifact.open(str(source.path), True)
+    tensors = {str(row["name"]): row for row in artifact.entries}
+    return {"path": name, "kind": "artifact", "metadata": json.loads(artifact.metadata), "bytes": artifact.file_bytes,
+            "tensors": _tensor_rows(tensors)}
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[str] = ()) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def show_facts(document: Document) -> None:
+    """Name and value, one pair a line."""
+    width = max(map(len, document))
+    for name, value in document.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        print(f"{name:<{width}}  {text}")
+
+
+def show_report(document: Document) -> None:
+    """The layers of a report, then its facts."""
+    rows = document.pop("rows")
+    columns = ("layer", "scheme", "bytes", "SQNR dB", "cosine", "note")
+    cells = [
+        (r["name"], r["scheme"], r.get("bytes", ""), f"{r.get('sqnr_db', 0):.1f}", f"{r.get('cosine', 0):.5f}",
+         r.get("note", ""))
+        for r in rows
+    ]
+    _table(columns, cells, ("bytes", "SQNR dB", "cosine"))
+    show_facts(document)
+
+
+def show_layers(document: Document) -> None:
+    """The layers of ``qeff explain``."""
+    rows = [(r["name"], r["scheme"], r["bytes"], r["kernel"]) for r in document["layers"]]
+    _table(("layer", "scheme", "bytes", "kernel"), rows, ("bytes",))
+
+
+def show_tensors(document: Document) -> None:
+    """Facts, metadata and tensors of a file."""
+    tensors = document.pop("tensors")
+    metadata = document.pop("metadata")
+    plain = {k: v for k, v in metadata.items() if not isinstance(v, dict | list) or len(str(v)) < 80}
+    show_facts(document | plain)
+    rows = [(t["name"], t["dtype"], "x".join(map(str, t["shape"])), t["nbytes"]) for t in tensors]
+    _table(("tensor", "dtype", "shape", "bytes"), rows, ("bytes",))
+    print(f"{len(tensors)} tensors, {sum(t['nbytes'] for t in tensors)} bytes")
+
+
+def show_embeddings(document: Document) -> None:
+    """One embedding a line, numbers between spaces."""
+    for row in document["embeddings"]:
+        print(" ".join(f"{value:.6g}" for value in row))
+
