@@ -49,12 +49,16 @@ py::list artifact_entries(const Artifact& artifact) {
 void bind_artifact(py::module_& m) {
   py::class_<Artifact, std::shared_ptr<Artifact>>(m, "Artifact", "An opened .qeff file; immutable.")
       .def_static(
-          "open", [](const std::string& path, bool verify) { return mutable_pointer(Artifact::open(path, verify)); },
+          "open",
+          [](const std::string& path, bool verify) {
+            return mutable_pointer(Artifact::open(path, verify));
+          },
           py::arg("path"), py::arg("verify") = true, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("path", &Artifact::path)
       .def_property_readonly("metadata", &Artifact::metadata, "Text of one JSON object.")
       .def_property_readonly("file_bytes", &Artifact::file_bytes)
-      .def_property_readonly("entries", &artifact_entries, "name, dtype, shape, nbytes, xxh3 of each entry.")
+      .def_property_readonly("entries", &artifact_entries,
+                             "name, dtype, shape, nbytes, xxh3 of each entry.")
       .def("__contains__", &Artifact::contains)
       .def(
           "tensor",
@@ -64,8 +68,8 @@ void bind_artifact(py::module_& m) {
           py::arg("name"), "A read-only array on the mapped file; it keeps the artifact open.");
 }
 
-void write_artifact(const std::string& path, const std::string& metadata_json, const py::dict& tensors,
-                    const std::vector<std::string>& inputs) {
+void write_artifact(const std::string& path, const std::string& metadata_json,
+                    const py::dict& tensors, const std::vector<std::string>& inputs) {
   ArtifactWriter writer(metadata_json);
   std::vector<py::array> alive;
   for (const auto& [key, value] : tensors) {
@@ -100,7 +104,8 @@ void bind_checkpoint(py::module_& m) {
   using Class = py::class_<Checkpoint, std::shared_ptr<Checkpoint>>;
   Class(m, "Checkpoint", "A Hugging Face model directory; immutable.")
       .def_static(
-          "open", [](const std::string& directory) { return mutable_pointer(Checkpoint::open(directory)); },
+          "open",
+          [](const std::string& directory) { return mutable_pointer(Checkpoint::open(directory)); },
           py::arg("directory"), py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("directory", &Checkpoint::directory)
       .def_property_readonly("config", &Checkpoint::config, "Text of config.json.")
@@ -109,7 +114,10 @@ void bind_checkpoint(py::module_& m) {
       .def("__contains__", &Checkpoint::contains)
       .def("read_text", &Checkpoint::read_text, py::arg("relative_path"))
       .def(
-          "describe", [](const Checkpoint& self, const std::string& name) { return describe(self.tensor(name)); },
+          "describe",
+          [](const Checkpoint& self, const std::string& name) {
+            return describe(self.tensor(name));
+          },
           py::arg("name"), "dtype, shape and nbytes of one tensor.")
       .def(
           "tensor",
@@ -134,11 +142,13 @@ void bind_checkpoint(py::module_& m) {
 void bind_io(py::module_& m) {
   bind_artifact(m);
   bind_checkpoint(m);
-  m.def("write_artifact", &write_artifact, py::arg("path"), py::arg("metadata_json"), py::arg("tensors"),
-        py::arg("inputs") = std::vector<std::string>{}, "Writes a .qeff file atomically.");
+  m.def("write_artifact", &write_artifact, py::arg("path"), py::arg("metadata_json"),
+        py::arg("tensors"), py::arg("inputs") = std::vector<std::string>{},
+        "Writes a .qeff file atomically.");
   m.def("read_safetensors_header", &read_safetensors_header, py::arg("path"),
         "Metadata and tensors of a validated safetensors file.");
-  m.def("same_file", &same_file, py::arg("a"), py::arg("b"), "Whether both paths name one existing file.");
+  m.def("same_file", &same_file, py::arg("a"), py::arg("b"),
+        "Whether both paths name one existing file.");
 }
 
 }  // namespace qeff::python

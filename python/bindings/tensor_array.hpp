@@ -19,14 +19,17 @@ namespace qeff::python {
 /// The numpy type that holds elements of `dtype`; two 4-bit elements share a byte.
 inline pybind11::dtype numpy_dtype(DType dtype) {
   switch (dtype) {
-    case DType::bf16: return pybind11::dtype("uint16");
+    case DType::bf16:
+      return pybind11::dtype("uint16");
     case DType::e4m3:
     case DType::e5m2:
     case DType::e8m0:
     case DType::e2m1:
     case DType::i4:
-    case DType::u4: return pybind11::dtype("uint8");
-    default: return pybind11::dtype(std::string(info(dtype).name));
+    case DType::u4:
+      return pybind11::dtype("uint8");
+    default:
+      return pybind11::dtype(std::string(info(dtype).name));
   }
 }
 
@@ -45,12 +48,18 @@ inline TensorView view_array(const std::string& name, const pybind11::array& arr
   const auto type = array.dtype();
   const std::string type_name = pybind11::str(type.attr("name"));
   const auto dtype = dtype_from_name(type_name);
-  require(dtype && info(*dtype).bits >= 8, "tensor '", name, "': dtype ", type_name, " cannot be stored");
-  require(type.byteorder() != '>', "tensor '", name, "' is big-endian; use .astype(dtype.newbyteorder('<'))");
+  require(dtype && info(*dtype).bits >= 8, "tensor '", name, "': dtype ", type_name,
+          " cannot be stored");
+  require(type.byteorder() != '>', "tensor '", name,
+          "' is big-endian; use .astype(dtype.newbyteorder('<'))");
   require((array.flags() & pybind11::array::c_style) != 0, "tensor '", name,
           "' is not C-contiguous; use numpy.ascontiguousarray");
-  TensorView view{*dtype, {}, static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.nbytes())};
-  for (pybind11::ssize_t i = 0; i < array.ndim(); ++i) view.shape.push_back(static_cast<std::size_t>(array.shape(i)));
+  TensorView view{*dtype,
+                  {},
+                  static_cast<const std::byte*>(array.data()),
+                  static_cast<std::size_t>(array.nbytes())};
+  for (pybind11::ssize_t i = 0; i < array.ndim(); ++i)
+    view.shape.push_back(static_cast<std::size_t>(array.shape(i)));
   return view;
 }
 

@@ -27,8 +27,9 @@ std::vector<std::string> utf8(const py::list& texts) {
   for (const py::handle text : texts) {
     if (!py::isinstance<py::str>(text) && !py::isinstance<py::bytes>(text))
       throw py::type_error("encode: every text must be str or bytes");
-    const py::object bytes =
-        py::isinstance<py::str>(text) ? text.attr("encode")("utf-8", "surrogatepass") : py::reinterpret_borrow<py::object>(text);
+    const py::object bytes = py::isinstance<py::str>(text)
+                                 ? text.attr("encode")("utf-8", "surrogatepass")
+                                 : py::reinterpret_borrow<py::object>(text);
     result.push_back(bytes.cast<std::string>());
   }
   return result;
@@ -39,15 +40,17 @@ py::list encode(const WordPiece& tokenizer, const py::list& texts, std::size_t m
   std::vector<Ids> encoded;
   {
     const py::gil_scoped_release release;
-    for (const std::string& text : utf8_texts) encoded.push_back(tokenizer.encode(text, max_tokens));
+    for (const std::string& text : utf8_texts)
+      encoded.push_back(tokenizer.encode(text, max_tokens));
   }
   py::list result;
-  for (const Ids& ids : encoded) result.append(py::array_t<std::int32_t>(static_cast<py::ssize_t>(ids.size()), ids.data()));
+  for (const Ids& ids : encoded)
+    result.append(py::array_t<std::int32_t>(static_cast<py::ssize_t>(ids.size()), ids.data()));
   return result;
 }
 
-WordPiece from_vocab(const std::string& vocab_txt, bool do_lower_case, std::optional<bool> strip_accents,
-                     bool tokenize_chinese_chars) {
+WordPiece from_vocab(const std::string& vocab_txt, bool do_lower_case,
+                     std::optional<bool> strip_accents, bool tokenize_chinese_chars) {
   WordPieceOptions options;
   options.do_lower_case = do_lower_case;
   options.strip_accents = strip_accents;
@@ -59,8 +62,9 @@ WordPiece from_vocab(const std::string& vocab_txt, bool do_lower_case, std::opti
 
 void bind_text(py::module_& m) {
   py::class_<WordPiece>(m, "WordPiece", "BERT tokenization; immutable, thread-safe.")
-      .def_static("from_vocab", &from_vocab, py::arg("vocab_txt"), py::kw_only(), py::arg("do_lower_case") = true,
-                  py::arg("strip_accents") = py::none(), py::arg("tokenize_chinese_chars") = true)
+      .def_static("from_vocab", &from_vocab, py::arg("vocab_txt"), py::kw_only(),
+                  py::arg("do_lower_case") = true, py::arg("strip_accents") = py::none(),
+                  py::arg("tokenize_chinese_chars") = true)
       .def_static("from_tokenizer_json", &WordPiece::from_tokenizer_json, py::arg("json"),
                   py::call_guard<py::gil_scoped_release>())
       .def("encode", &encode, py::arg("texts"), py::arg("max_tokens"),

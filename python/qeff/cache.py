@@ -29,10 +29,12 @@ def cache_directory() -> Path:
 def fingerprint(directory: Path, recipe: dict[str, Any]) -> str:
     """A name for the result of compiling the files of ``directory`` by ``recipe``.
 
-    Files count by name, size and time of change.
+    Files count by name, size and time of change; so does the library that compiles them.
     """
     files = sorted(p for p in directory.rglob("*") if p.is_file())
     facts = [(str(p.relative_to(directory)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    library = Path(_core.__file__).stat()
+    facts.append(("_core", library.st_size, library.st_mtime_ns))
     text = json.dumps([_core.__version__, facts, recipe], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

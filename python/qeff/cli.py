@@ -19,9 +19,10 @@ app = typer.Typer(
     help="Quantize, compile and run models on this CPU.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help is quick help
     add_completion=False,
 )
-evaluate = typer.Typer(help="Measure the quality of a model.", no_args_is_help=True)
+evaluate = typer.Typer(help="Measure the quality of a model.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(evaluate, name="eval")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from typing_extensions import Self
+
 from ._core import InvalidArgument
 
 __all__ = [
@@ -95,7 +97,7 @@ class Config:
         return {"method": self.method, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls: type[_Self], values: Mapping[str, Any]) -> _Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """A recipe from plain values.
 
         On :class:`Config` itself, ``method`` chooses the recipe.

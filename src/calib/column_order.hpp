@@ -6,11 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "qeff/calib/gptq.hpp"
-
 namespace qeff::calib {
 
-/// A run of neighbouring positions of the order whose scales are found when it is reached.
+/// A permutation of the columns; whole groups stay together unless it is that of desc_act.
 struct ColumnOrder {
   std::vector<std::size_t> columns;       ///< Column at each position.
   std::vector<std::size_t> group_begins;  ///< Positions where a group begins, ascending; empty when

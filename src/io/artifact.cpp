@@ -28,7 +28,8 @@ bool all_zero(std::span<const std::byte> bytes) {
 /// Magic, version and zeros of the first 64 bytes.
 void check_prefix(std::span<const std::byte> bytes, const std::string& file) {
   const std::size_t magic_bytes = layout::kMagic.size();
-  if (bytes.size() < magic_bytes || std::memcmp(bytes.data(), layout::kMagic.data(), magic_bytes) != 0)
+  if (bytes.size() < magic_bytes ||
+      std::memcmp(bytes.data(), layout::kMagic.data(), magic_bytes) != 0)
     throw FormatError(file, "is not a qeff artifact (wrong magic)", 0);
   if (bytes.size() < layout::kPrefixBytes)
     throw FormatError(file, str("has ", bytes.size(), " bytes, an artifact has at least ",
@@ -48,8 +49,9 @@ void check_prefix(std::span<const std::byte> bytes, const std::string& file) {
 std::string_view header_text(std::span<const std::byte> bytes, const std::string& file) {
   const auto file_bytes = load_little_endian<std::uint64_t>(bytes, layout::kFileBytes);
   if (file_bytes != bytes.size())
-    throw FormatError(file, str("should have ", file_bytes, " bytes and has ", bytes.size(),
-                                bytes.size() < file_bytes ? " (truncated)" : " (trailing bytes)"),
+    throw FormatError(file,
+                      str("should have ", file_bytes, " bytes and has ", bytes.size(),
+                          bytes.size() < file_bytes ? " (truncated)" : " (trailing bytes)"),
                       layout::kFileBytes);
   const auto size = load_little_endian<std::uint64_t>(bytes, layout::kHeaderBytes);
   if (size > layout::kMaxHeaderBytes || size > bytes.size() - layout::kPrefixBytes ||
@@ -57,8 +59,10 @@ std::string_view header_text(std::span<const std::byte> bytes, const std::string
     throw FormatError(file, str("header of ", size, " bytes in a file of ", bytes.size(), " bytes"),
                       layout::kHeaderBytes);
   const auto header = bytes.subspan(layout::kPrefixBytes, size);
-  if (XXH3_64bits(header.data(), size) != load_little_endian<std::uint64_t>(bytes, layout::kHeaderHash))
-    throw FormatError(file, "the header is damaged (checksum does not match)", layout::kPrefixBytes);
+  if (XXH3_64bits(header.data(), size) !=
+      load_little_endian<std::uint64_t>(bytes, layout::kHeaderHash))
+    throw FormatError(file, "the header is damaged (checksum does not match)",
+                      layout::kPrefixBytes);
   return {reinterpret_cast<const char*>(header.data()), size};
 }
 
@@ -73,9 +77,11 @@ std::uint64_t parse_hash(const Json& value, const std::string& file, const std::
 
 TensorView parse_tensor(const Json& entry, const std::string& file, const std::string& what) {
   TensorView tensor;
-  const std::string& dtype = json_string(json_member(entry, "dtype", file, what), file, what + ": dtype");
+  const std::string& dtype =
+      json_string(json_member(entry, "dtype", file, what), file, what + ": dtype");
   const auto known = dtype_from_name(dtype);
-  if (!known || info(*known).name != dtype) throw FormatError(file, what + ": unknown dtype \"" + dtype + "\"");
+  if (!known || info(*known).name != dtype)
+    throw FormatError(file, what + ": unknown dtype \"" + dtype + "\"");
   tensor.dtype = *known;
   const Json& shape = json_member(entry, "shape", file, what);
   if (!shape.is_array()) throw FormatError(file, what + ": shape is not an array");
@@ -83,18 +89,21 @@ TensorView parse_tensor(const Json& entry, const std::string& file, const std::s
     tensor.shape.push_back(json_unsigned(dimension, file, what + ": a dimension of shape"));
   tensor.nbytes = json_unsigned(json_member(entry, "nbytes", file, what), file, what + ": nbytes");
   const auto expected = tensor_bytes(tensor.dtype, tensor.shape);
-  if (!expected) throw FormatError(file, what + ": the size of shape " + tensor.shape_string() + " overflows");
+  if (!expected)
+    throw FormatError(file, what + ": the size of shape " + tensor.shape_string() + " overflows");
   if (*expected != tensor.nbytes)
-    throw FormatError(file, str(what, ": ", dtype, " of shape ", tensor.shape_string(), " takes ", *expected,
-                                " bytes, the header says ", tensor.nbytes));
+    throw FormatError(file, str(what, ": ", dtype, " of shape ", tensor.shape_string(), " takes ",
+                                *expected, " bytes, the header says ", tensor.nbytes));
   return tensor;
 }
 
 /// @param end  In: where the entry before ends; out: where this one ends.
 void place_tensor(TensorView& tensor, const Json& entry, std::span<const std::byte> bytes,
                   std::size_t& end, const std::string& file, const std::string& what) {
-  const auto offset = json_unsigned(json_member(entry, "offset", file, what), file, what + ": offset");
-  const std::size_t expected = round_up(end, layout::kAlignment);  // end <= bytes.size(): no overflow
+  const auto offset =
+      json_unsigned(json_member(entry, "offset", file, what), file, what + ": offset");
+  const std::size_t expected =
+      round_up(end, layout::kAlignment);  // end <= bytes.size(): no overflow
   if (offset != expected)
     throw FormatError(file, str(what, " is at ", offset, ", expected ", expected));
   if (offset > bytes.size() || tensor.nbytes > bytes.size() - offset)
@@ -113,7 +122,8 @@ std::vector<Artifact::Entry> parse_entries(const Json& header, std::span<const s
   std::vector<Artifact::Entry> entries;
   for (const Json& item : list) {
     std::string what = "entry " + std::to_string(entries.size());
-    const std::string& name = json_string(json_member(item, "name", file, what), file, what + ": name");
+    const std::string& name =
+        json_string(json_member(item, "name", file, what), file, what + ": name");
     what = "entry '" + name + "'";
     TensorView tensor = parse_tensor(item, file, what);
     place_tensor(tensor, item, bytes, end, file, what);
@@ -137,7 +147,8 @@ void verify_entry(const Artifact::Entry& entry, const MappedFile& file) {
     file.drop_pages(offset + done, size);
   }
   if (XXH3_64bits_digest(&state) != entry.xxh3)
-    throw FormatError(file.path(), "entry '" + entry.name + "' is damaged (checksum does not match)", offset);
+    throw FormatError(file.path(),
+                      "entry '" + entry.name + "' is damaged (checksum does not match)", offset);
 }
 
 }  // namespace
@@ -162,7 +173,8 @@ std::shared_ptr<const Artifact> Artifact::open(const std::string& path, bool ver
   auto& order = artifact->by_name_;
   order.resize(entries.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return entries[a].name < entries[b].name; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return entries[a].name < entries[b].name; });
   for (std::size_t i = 1; i < order.size(); ++i)
     if (entries[order[i - 1]].name == entries[order[i]].name)
       throw FormatError(path, "two entries are named '" + entries[order[i]].name + "'");
@@ -174,8 +186,9 @@ std::shared_ptr<const Artifact> Artifact::open(const std::string& path, bool ver
 std::size_t Artifact::file_bytes() const noexcept { return file_->bytes().size(); }
 
 const Artifact::Entry* Artifact::find(std::string_view name) const noexcept {
-  const auto found = std::lower_bound(by_name_.begin(), by_name_.end(), name,
-                                      [&](std::size_t i, std::string_view key) { return entries_[i].name < key; });
+  const auto found =
+      std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                       [&](std::size_t i, std::string_view key) { return entries_[i].name < key; });
   return found != by_name_.end() && entries_[*found].name == name ? &entries_[*found] : nullptr;
 }
 

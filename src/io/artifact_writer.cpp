@@ -36,8 +36,9 @@ ArtifactWriter::~ArtifactWriter() = default;
 void ArtifactWriter::add(std::string name, DType dtype, std::vector<std::size_t> shape,
                          std::span<const std::byte> bytes) {
   const TensorView view{dtype, shape, bytes.data(), bytes.size()};
-  require(tensor_bytes(dtype, shape) == bytes.size(), "artifact entry '", name, "': ", info(dtype).name,
-          " of shape ", view.shape_string(), " does not take ", bytes.size(), " bytes");
+  require(tensor_bytes(dtype, shape) == bytes.size(), "artifact entry '", name,
+          "': ", info(dtype).name, " of shape ", view.shape_string(), " does not take ",
+          bytes.size(), " bytes");
   for (const Pending& entry : entries_)
     require(entry.name != name, "artifact entry '", name, "' is added twice");
   entries_.push_back({std::move(name), dtype, std::move(shape), bytes});
@@ -68,17 +69,20 @@ std::string header_text(const std::string& metadata, const Entries& entries) {
     if (text.size() <= size) return text.append(size - text.size(), ' ');
     size = round_up(text.size(), layout::kAlignment);
     for (std::size_t i = 0; i < relative.size(); ++i)
-      header["entries"][i]["offset"] = relative[i]["offset"].template get<std::size_t>() + layout::kPrefixBytes + size;
+      header["entries"][i]["offset"] =
+          relative[i]["offset"].template get<std::size_t>() + layout::kPrefixBytes + size;
   }
 }
 
-std::array<std::byte, layout::kPrefixBytes> prefix(const std::string& header, std::size_t file_bytes) {
+std::array<std::byte, layout::kPrefixBytes> prefix(const std::string& header,
+                                                   std::size_t file_bytes) {
   std::array<std::byte, layout::kPrefixBytes> bytes{};
   const auto magic = std::as_bytes(std::span(layout::kMagic));
   std::copy(magic.begin(), magic.end(), bytes.begin());
   store_little_endian<std::uint32_t>(bytes, layout::kVersion, kArtifactVersion);
   store_little_endian<std::uint64_t>(bytes, layout::kHeaderBytes, header.size());
-  store_little_endian<std::uint64_t>(bytes, layout::kHeaderHash, XXH3_64bits(header.data(), header.size()));
+  store_little_endian<std::uint64_t>(bytes, layout::kHeaderHash,
+                                     XXH3_64bits(header.data(), header.size()));
   store_little_endian<std::uint64_t>(bytes, layout::kFileBytes, file_bytes);
   return bytes;
 }
@@ -89,10 +93,11 @@ void ArtifactWriter::write(const std::string& path, std::span<const std::string>
   static constexpr std::array<std::byte, layout::kAlignment> kZeros{};
   AtomicFile file(path, inputs);
   const std::string header = header_text(metadata_, entries_);
-  require(header.size() <= layout::kMaxHeaderBytes, "artifact '", path, "': a header of ", header.size(),
-          " bytes, at most ", layout::kMaxHeaderBytes, " allowed");
+  require(header.size() <= layout::kMaxHeaderBytes, "artifact '", path, "': a header of ",
+          header.size(), " bytes, at most ", layout::kMaxHeaderBytes, " allowed");
   std::size_t end = layout::kPrefixBytes + header.size();
-  for (const Pending& entry : entries_) end = round_up(end, layout::kAlignment) + entry.bytes.size();
+  for (const Pending& entry : entries_)
+    end = round_up(end, layout::kAlignment) + entry.bytes.size();
   file.write(prefix(header, end));
   file.write(header);
   std::size_t at = layout::kPrefixBytes + header.size();

@@ -20,7 +20,8 @@ std::string temporary_name(const std::string& file_name) {
   static std::atomic<unsigned> counter{0};
   constexpr std::size_t kMaxNameBytes = 200;  // leaves room for the suffix below NAME_MAX
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-  return str(".", file_name.substr(0, kMaxNameBytes), ".tmp-", ::getpid(), "-", now, "-", counter++);
+  return str(".", file_name.substr(0, kMaxNameBytes), ".tmp-", ::getpid(), "-", now, "-",
+             counter++);
 }
 
 void sync_directory(const std::string& directory) {

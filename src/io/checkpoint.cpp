@@ -36,12 +36,15 @@ void check_directory(const std::string& directory) {
   std::error_code code;
   const auto status = std::filesystem::status(directory, code);
   if (!std::filesystem::exists(status)) throw_io_error(directory, "cannot be opened", ENOENT);
-  if (!std::filesystem::is_directory(status)) throw_io_error(directory, "is not a model directory", ENOTDIR);
+  if (!std::filesystem::is_directory(status))
+    throw_io_error(directory, "is not a model directory", ENOTDIR);
 }
 
 std::string read_config(const std::string& directory) {
   const std::string path = join(directory, "config.json");
-  if (!exists(path)) throw_io_error(path, "config.json is missing, this is not a Hugging Face model directory", ENOENT);
+  if (!exists(path))
+    throw_io_error(path, "config.json is missing, this is not a Hugging Face model directory",
+                   ENOENT);
   std::string text = read_text_file(path, kMaxTextBytes);
   if (!parse_json(text, path).is_object()) throw FormatError(path, "is not a JSON object");
   return text;
@@ -54,7 +57,8 @@ std::string pickle_file(const std::string& directory) {
     const std::string name = entry.path().filename().string();
     const std::string extension = entry.path().extension().string();
     const bool weights = name.starts_with("pytorch_model") || name.starts_with("consolidated");
-    if ((weights && extension == ".bin") || extension == ".pt" || extension == ".pth" || extension == ".ckpt")
+    if ((weights && extension == ".bin") || extension == ".pt" || extension == ".pth" ||
+        extension == ".ckpt")
       return name;
   }
   return {};
@@ -63,12 +67,16 @@ std::string pickle_file(const std::string& directory) {
 [[noreturn]] void throw_no_weights(const std::string& directory) {
   const std::string pickle = pickle_file(directory);
   if (pickle.empty())
-    throw_io_error(directory, "has neither model.safetensors nor model.safetensors.index.json", ENOENT);
-  throw Unsupported(
-      directory + ": the weights are only there as a pickle (" + pickle +
-      "), which can run code when it is read. Convert a directory that you trust once: python -c \"from "
-      "transformers import AutoModel; AutoModel.from_pretrained('" + directory + "', weights_only=True)"
-      ".save_pretrained('" + directory + "', safe_serialization=True)\"");
+    throw_io_error(directory, "has neither model.safetensors nor model.safetensors.index.json",
+                   ENOENT);
+  throw Unsupported(directory + ": the weights are only there as a pickle (" + pickle +
+                    "), which can run code when it is read. Convert a directory that you trust "
+                    "once: python -c \"from "
+                    "transformers import AutoModel; AutoModel.from_pretrained('" +
+                    directory +
+                    "', weights_only=True)"
+                    ".save_pretrained('" +
+                    directory + "', safe_serialization=True)\"");
 }
 
 }  // namespace
@@ -85,13 +93,16 @@ struct Checkpoint::Files {
   void add_shards(const std::string& directory, const std::string& index_path) {
     const Json index = parse_json(read_text_file(index_path, kMaxTextBytes), index_path);
     const Json& weight_map = json_member(index, "weight_map", index_path, "the index");
-    if (!weight_map.is_object()) throw FormatError(index_path, "\"weight_map\" is not a JSON object");
+    if (!weight_map.is_object())
+      throw FormatError(index_path, "\"weight_map\" is not a JSON object");
     std::map<std::string, std::map<std::string_view, TensorView>> shards;
     for (const auto& [name, value] : weight_map.items()) {
-      const std::string& shard = json_string(value, index_path, "the shard of tensor '" + name + "'");
+      const std::string& shard =
+          json_string(value, index_path, "the shard of tensor '" + name + "'");
       if (!stays_inside(shard))
         throw FormatError(index_path, "the shard of tensor '" + name +
-                                          "' is not a relative path inside the directory: '" + shard + "'");
+                                          "' is not a relative path inside the directory: '" +
+                                          shard + "'");
       auto [position, fresh] = shards.try_emplace(shard);
       if (fresh) open_shard(join(directory, shard), position->second);
       const auto found = position->second.find(name);
@@ -154,7 +165,8 @@ std::vector<std::string> Checkpoint::files() const {
 
 std::string Checkpoint::read_text(const std::string& relative_path) const {
   if (!stays_inside(relative_path))
-    throw FormatError(directory_, "'" + relative_path + "' is not a relative path inside the directory");
+    throw FormatError(directory_,
+                      "'" + relative_path + "' is not a relative path inside the directory");
   const std::string path = join(directory_, relative_path);
   return exists(path) ? read_text_file(path, kMaxTextBytes) : std::string();
 }

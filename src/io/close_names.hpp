@@ -10,6 +10,7 @@ namespace qeff {
 
 /// " (close: 'a', 'b')" with up to five of `names` nearest in edit distance, or empty if none is
 /// nearer than half the length of `name`.
-[[nodiscard]] std::string close_names(std::string_view name, const std::vector<std::string_view>& names);
+[[nodiscard]] std::string close_names(std::string_view name,
+                                      const std::vector<std::string_view>& names);
 
 }  // namespace qeff

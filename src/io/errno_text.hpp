@@ -10,7 +10,8 @@
 namespace qeff {
 
 /// @throws IoError "path: what: reason"
-[[noreturn]] inline void throw_io_error(const std::string& path, const std::string& what, int code) {
+[[noreturn]] inline void throw_io_error(const std::string& path, const std::string& what,
+                                        int code) {
   throw IoError(path, what + ": " + std::generic_category().message(code), code);
 }
 

@@ -46,7 +46,11 @@ class TrackedIterator {
 class Builder {
  public:
   Builder(std::string_view text, const std::string& file, std::size_t max_depth, std::size_t offset)
-      : seen(text.data()), begin_(text.data()), file_(file), max_depth_(max_depth), offset_(offset) {}
+      : seen(text.data()),
+        begin_(text.data()),
+        file_(file),
+        max_depth_(max_depth),
+        offset_(offset) {}
 
   bool null() { return add(nullptr); }
   bool boolean(bool value) { return add(value); }
@@ -65,7 +69,8 @@ class Builder {
     slot_ = &position->second;
     return true;
   }
-  bool parse_error(std::size_t position, const std::string& token, const nlohmann::detail::exception&) {
+  bool parse_error(std::size_t position, const std::string& token,
+                   const nlohmann::detail::exception&) {
     throw FormatError(file_, "invalid JSON near '" + printable(token) + "'",
                       offset_ + (position > 0 ? position - 1 : 0));
   }
@@ -111,7 +116,8 @@ class Builder {
 Json parse_json(std::string_view text, const std::string& file, JsonLimits limits,
                 std::size_t offset) {
   if (text.size() > limits.max_bytes)
-    throw FormatError(file, str("JSON of ", text.size(), " bytes, at most ", limits.max_bytes, " allowed"));
+    throw FormatError(
+        file, str("JSON of ", text.size(), " bytes, at most ", limits.max_bytes, " allowed"));
   // The parser below takes NUL for the end of the text and skips a byte order mark.
   if (const auto nul = text.find('\0'); nul != text.npos)
     throw FormatError(file, "NUL byte in JSON", offset + nul);
@@ -138,7 +144,8 @@ const Json& json_member(const Json& object, const char* key, const std::string& 
   return *found;
 }
 
-const std::string& json_string(const Json& value, const std::string& file, const std::string& what) {
+const std::string& json_string(const Json& value, const std::string& file,
+                               const std::string& what) {
   if (!value.is_string())
     throw FormatError(file, what + " is not a string: " + value.dump().substr(0, 40));
   return value.get_ref<const std::string&>();

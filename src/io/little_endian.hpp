@@ -9,7 +9,8 @@
 
 namespace qeff {
 
-static_assert(std::endian::native == std::endian::little, "qeff maps little-endian files as they are");
+static_assert(std::endian::native == std::endian::little,
+              "qeff maps little-endian files as they are");
 
 /// @pre offset + sizeof(T) <= bytes.size()
 template <class T>

@@ -61,7 +61,8 @@ void MappedFile::drop_pages(std::size_t offset, std::size_t length) const noexce
 }
 
 bool same_file(const std::string& a, const std::string& b) noexcept {
-  struct stat status_a {}, status_b {};
+  struct stat status_a {
+  }, status_b{};
   return ::stat(a.c_str(), &status_a) == 0 && ::stat(b.c_str(), &status_b) == 0 &&
          status_a.st_dev == status_b.st_dev && status_a.st_ino == status_b.st_ino;
 }

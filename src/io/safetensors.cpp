@@ -56,7 +56,8 @@ Range parse_range(const Json& value, const std::string& file, const std::string&
   const Range range{json_unsigned(value[0], file, what + ": the begin of data_offsets"),
                     json_unsigned(value[1], file, what + ": the end of data_offsets")};
   if (range.end < range.begin)
-    throw FormatError(file, str(what, ": data_offsets are reversed: [", range.begin, ", ", range.end, "]"));
+    throw FormatError(
+        file, str(what, ": data_offsets are reversed: [", range.begin, ", ", range.end, "]"));
   return range;
 }
 
@@ -68,9 +69,9 @@ void check_bytes(const TensorView& tensor, Range range, const std::string& file,
   if (*bits % 8 != 0)
     throw FormatError(file, str(what, ": its ", *bits, " bits are not a whole number of bytes"));
   if (*bits / 8 != range.end - range.begin)
-    throw FormatError(file, str(what, ": ", info(tensor.dtype).safetensors, " of shape ",
-                                tensor.shape_string(), " takes ", *bits / 8, " bytes, data_offsets give ",
-                                range.end - range.begin));
+    throw FormatError(
+        file, str(what, ": ", info(tensor.dtype).safetensors, " of shape ", tensor.shape_string(),
+                  " takes ", *bits / 8, " bytes, data_offsets give ", range.end - range.begin));
 }
 
 Record parse_record(const std::string& name, const Json& entry, const std::string& file) {
@@ -100,29 +101,36 @@ StringPairs parse_metadata(const Json& value, const std::string& file) {
 
 std::size_t header_bytes(std::span<const std::byte> bytes, const std::string& file) {
   if (bytes.size() < kPrefixBytes)
-    throw FormatError(file, str("has ", bytes.size(), " bytes, a safetensors file has at least ", kPrefixBytes));
+    throw FormatError(
+        file, str("has ", bytes.size(), " bytes, a safetensors file has at least ", kPrefixBytes));
   const auto size = load_little_endian<std::uint64_t>(bytes, 0);
   if (size > kMaxHeaderBytes)
-    throw FormatError(file, str("header of ", size, " bytes, at most ", kMaxHeaderBytes, " allowed"), 0);
+    throw FormatError(file,
+                      str("header of ", size, " bytes, at most ", kMaxHeaderBytes, " allowed"), 0);
   if (size > bytes.size() - kPrefixBytes)
-    throw FormatError(file, str("header of ", size, " bytes in a file of ", bytes.size(), " bytes (truncated?)"), 0);
+    throw FormatError(
+        file, str("header of ", size, " bytes in a file of ", bytes.size(), " bytes (truncated?)"),
+        0);
   return size;
 }
 
 /// @pre sorted by range
-void check_tiling(const std::vector<Record>& records, std::size_t data_bytes, const std::string& file) {
+void check_tiling(const std::vector<Record>& records, std::size_t data_bytes,
+                  const std::string& file) {
   std::size_t expected = 0;
   for (const auto& [named, range] : records) {
     if (range.begin != expected)
-      throw FormatError(file, str("tensor '", named.name, "' begins at ", range.begin, " of the data, expected ",
-                                  expected, range.begin < expected ? " (overlap)" : " (hole)"));
+      throw FormatError(
+          file, str("tensor '", named.name, "' begins at ", range.begin, " of the data, expected ",
+                    expected, range.begin < expected ? " (overlap)" : " (hole)"));
     if (range.end > data_bytes)
-      throw FormatError(file, str("tensor '", named.name, "' ends at ", range.end, " of the data, which has ",
-                                  data_bytes, " bytes (truncated?)"));
+      throw FormatError(file, str("tensor '", named.name, "' ends at ", range.end,
+                                  " of the data, which has ", data_bytes, " bytes (truncated?)"));
     expected = range.end;
   }
   if (expected != data_bytes)
-    throw FormatError(file, str("the tensors end at ", expected, " of the data, which has ", data_bytes, " bytes"));
+    throw FormatError(file, str("the tensors end at ", expected, " of the data, which has ",
+                                data_bytes, " bytes"));
 }
 
 }  // namespace

@@ -26,12 +26,14 @@ std::vector<const NamedTensor*> in_file_order(std::span<const NamedTensor> tenso
 
 void check_tensor(const NamedTensor& named) {
   const TensorView& tensor = named.tensor;
-  require(!info(tensor.dtype).safetensors.empty(), "write_safetensors: tensor '", named.name, "' has dtype ",
-          info(tensor.dtype).name, ", which safetensors does not have");
-  require(named.name != "__metadata__", "write_safetensors: a tensor cannot be named '__metadata__'");
+  require(!info(tensor.dtype).safetensors.empty(), "write_safetensors: tensor '", named.name,
+          "' has dtype ", info(tensor.dtype).name, ", which safetensors does not have");
+  require(named.name != "__metadata__",
+          "write_safetensors: a tensor cannot be named '__metadata__'");
   const auto bits = tensor_bits(tensor.dtype, tensor.shape);
-  require(bits && *bits % 8 == 0 && *bits / 8 == tensor.nbytes, "write_safetensors: tensor '", named.name,
-          "' of shape ", tensor.shape_string(), " does not take its ", tensor.nbytes, " bytes");
+  require(bits && *bits % 8 == 0 && *bits / 8 == tensor.nbytes, "write_safetensors: tensor '",
+          named.name, "' of shape ", tensor.shape_string(), " does not take its ", tensor.nbytes,
+          " bytes");
 }
 
 std::string header_text(const std::vector<const NamedTensor*>& order, const StringPairs& metadata) {
@@ -40,7 +42,8 @@ std::string header_text(const std::vector<const NamedTensor*>& order, const Stri
   std::size_t offset = 0;
   for (const NamedTensor* named : order) {
     check_tensor(*named);
-    require(!header.contains(named->name), "write_safetensors: two tensors are named '", named->name, "'");
+    require(!header.contains(named->name), "write_safetensors: two tensors are named '",
+            named->name, "'");
     const std::size_t end = offset + named->tensor.nbytes;
     header[named->name] = {{"dtype", info(named->tensor.dtype).safetensors},
                            {"shape", Json(named->tensor.shape)},

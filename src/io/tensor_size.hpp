@@ -11,8 +11,8 @@
 
 namespace qeff {
 
-/// Bits of all elements, or nothing if the number leaves std::size_t. A dimension of 0 does not hide
-/// an overflow of the others: such shapes are refused by other readers.
+/// Bits of all elements, or nothing if the number leaves std::size_t. A dimension of 0 does not
+/// hide an overflow of the others: such shapes are refused by other readers.
 [[nodiscard]] inline std::optional<std::size_t> tensor_bits(DType dtype,
                                                             const std::vector<std::size_t>& shape) {
   CheckedSize bits(info(dtype).bits);
@@ -25,8 +25,8 @@ namespace qeff {
 }
 
 /// Bytes, elements of 4 bits packed two in a byte, the last one alone if their count is odd.
-[[nodiscard]] inline std::optional<std::size_t> tensor_bytes(DType dtype,
-                                                             const std::vector<std::size_t>& shape) {
+[[nodiscard]] inline std::optional<std::size_t> tensor_bytes(
+    DType dtype, const std::vector<std::size_t>& shape) {
   const auto bits = tensor_bits(dtype, shape);
   if (!bits) return std::nullopt;
   return *bits / 8 + (*bits % 8 != 0 ? 1 : 0);

@@ -18,28 +18,40 @@ T load(const TensorView& tensor, std::size_t i) noexcept {
 
 float element(const TensorView& tensor, std::size_t i) noexcept {
   switch (tensor.dtype) {
-    case DType::f32: return load<float>(tensor, i);
-    case DType::f64: return static_cast<float>(load<double>(tensor, i));
-    case DType::bf16: return qeff::to_float<BF16>(load<std::uint16_t>(tensor, i));
-    case DType::f16: return qeff::to_float<F16>(load<std::uint16_t>(tensor, i));
-    case DType::e4m3: return qeff::to_float<E4M3>(load<std::uint8_t>(tensor, i));
-    case DType::e5m2: return qeff::to_float<E5M2>(load<std::uint8_t>(tensor, i));
-    case DType::e8m0: return qeff::to_float<E8M0>(load<std::uint8_t>(tensor, i));
-    default: return qeff::to_float<E2M1>(static_cast<std::uint8_t>(load<std::uint8_t>(tensor, i / 2) >> (i % 2 * 4) & 0xF));
+    case DType::f32:
+      return load<float>(tensor, i);
+    case DType::f64:
+      return static_cast<float>(load<double>(tensor, i));
+    case DType::bf16:
+      return qeff::to_float<BF16>(load<std::uint16_t>(tensor, i));
+    case DType::f16:
+      return qeff::to_float<F16>(load<std::uint16_t>(tensor, i));
+    case DType::e4m3:
+      return qeff::to_float<E4M3>(load<std::uint8_t>(tensor, i));
+    case DType::e5m2:
+      return qeff::to_float<E5M2>(load<std::uint8_t>(tensor, i));
+    case DType::e8m0:
+      return qeff::to_float<E8M0>(load<std::uint8_t>(tensor, i));
+    default:
+      return qeff::to_float<E2M1>(
+          static_cast<std::uint8_t>(load<std::uint8_t>(tensor, i / 2) >> (i % 2 * 4) & 0xF));
   }
 }
 
 }  // namespace
 
-std::vector<float> to_float(const TensorView& tensor, std::string_view name, std::string_view file) {
+std::vector<float> to_float(const TensorView& tensor, std::string_view name,
+                            std::string_view file) {
   if (!info(tensor.dtype).is_float)
-    throw Unsupported(str(file, ": tensor '", name, "' is ", info(tensor.dtype).name, ", a float type is needed"));
+    throw Unsupported(str(file, ": tensor '", name, "' is ", info(tensor.dtype).name,
+                          ", a float type is needed"));
   std::vector<float> values(tensor.elements());
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = element(tensor, i);
     if (!std::isfinite(values[i]))
-      throw FormatError(std::string(file), str("tensor '", name, "' of shape ", tensor.shape_string(), " has ",
-                                               std::isnan(values[i]) ? "NaN" : "Inf", " at flat index ", i));
+      throw FormatError(std::string(file),
+                        str("tensor '", name, "' of shape ", tensor.shape_string(), " has ",
+                            std::isnan(values[i]) ? "NaN" : "Inf", " at flat index ", i));
   }
   return values;
 }

@@ -10,6 +10,7 @@
 #include "nn/checkpoint_tensors.hpp"
 #include "nn/encoder_artifact.hpp"
 #include "nn/model_files.hpp"
+#include "nn/smoothing.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/io/artifact.hpp"
 #include "qeff/io/atomic_file.hpp"
@@ -100,6 +101,7 @@ class Compiler {
   std::vector<CompiledLayer> layers_;
   std::vector<LayerReport> reports_;
   std::size_t done_ = 0;
+  bool sampled_ = false;  // statistics of nn::vocabulary_sample
 };
 
 void Compiler::quantize_words(const NamedWeight& words) {
@@ -161,11 +163,11 @@ Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i, const
   return r;
 }
 
-/// AWQ's scales of the attention output's input go into the rows of V that produce it: exact, since
+/// Scales of the attention output's input (AWQ, smoothing) go into the rows of V that produce it: exact, since
 /// a row has its own scales and attention mixes tokens, not columns.
 void Compiler::fold_into_values(CompiledLayer& layer) {
   QuantizedMatrix& out = layer.attn_out.quantized.matrix;
-  if (config_.method != Method::awq || out.input_scale.empty()) return;
+  if (out.input_scale.empty()) return;
   QuantizedMatrix& qkv = layer.qkv.quantized.matrix;
   for (std::size_t j = 0; j < shape_.hidden; ++j) {
     const std::size_t row = 2 * shape_.hidden + j;
@@ -187,7 +189,11 @@ void Compiler::compile_layer(std::size_t i, nn::Calibration* calibration) {
   norms.ffn_norm = keep(tensors_.norm(a.ffn_norm, shape_.hidden, i));
 
   CompiledLayer layer;
-  const auto inputs = [&](auto&& ask) { return calibration ? ask() : Inputs{}; };
+  const auto inputs = [&](auto&& ask) {
+    Inputs seen = calibration ? ask() : Inputs{};
+    seen.sampled = sampled_;
+    return seen;
+  };
   layer.qkv = compile_linear(i, sizes[0], qkv, inputs([&] { return calibration->qkv_inputs(); }));
   layer.attn_out = compile_linear(i, sizes[1], attn_out, inputs([&] {
     return calibration->attn_out_inputs(runnable(layer.qkv, i, sizes[0], qkv).linear);
@@ -291,8 +297,10 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
   if (calibrated) validate(tokens, shape_);
   step("embeddings");
   read_embeddings();
+  sampled_ = !calibrated && nn::wants_smoothing(config_);
+  const TokenBatch sample = sampled_ ? nn::vocabulary_sample(shape_) : TokenBatch{};
   std::optional<nn::Calibration> calibration;
-  if (calibrated) calibration.emplace(model_, tokens, executor_);
+  if (calibrated || sampled_) calibration.emplace(model_, sampled_ ? sample : tokens, executor_);
   for (std::size_t i = 0; i < shape_.layers; ++i) compile_layer(i, calibration ? &*calibration : nullptr);
   calibration.reset();
   write(out_path);

@@ -54,6 +54,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("symmetric", c.symmetric);
   visit("range", c.range);
   visit("percentile", c.percentile);
+  visit("smooth", c.smooth);
   visit("codebook", c.codebook);
   visit("double_quant", c.double_quant);
   visit("fp8_format", c.fp8_format);
@@ -157,6 +158,7 @@ void validate(const QuantizationConfig& c) {
   require(c.embedding_bits == 8 || c.embedding_bits == 32, "embedding_bits is ", c.embedding_bits,
           ", not 8 or 32");
   require(c.percentile > 50 && c.percentile <= 100, "percentile is ", c.percentile, ", not in (50, 100]");
+  require(c.smooth >= 0 && c.smooth <= 1, "smooth is ", c.smooth, ", not in [0, 1]");
   require(c.gptq.damp_percent > 0 && c.gptq.damp_percent < 1, "damp_percent is ", c.gptq.damp_percent,
           ", not in (0, 1)");
   require(c.awq.max_shrink > 0 && c.awq.max_shrink < 1, "max_shrink is ", c.awq.max_shrink,

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "nn/encoder_artifact.hpp"
+#include "nn/smoothing.hpp"
 #include "qeff/calib/awq.hpp"
 #include "qeff/calib/gptq.hpp"
 #include "qeff/core/error.hpp"
@@ -105,9 +106,8 @@ std::vector<Part> awq_parts(std::span<const NamedWeight> weights, const InputSta
   return parts;
 }
 
-std::vector<Part> quantize_parts(std::span<const NamedWeight> weights, const InputStatistics& inputs,
-                                 const QuantizationConfig& c, Executor& executor) {
-  if (c.method == Method::awq) return awq_parts(weights, inputs, c, executor);
+std::vector<Part> rounded_parts(std::span<const NamedWeight> weights, const InputStatistics& inputs,
+                                const QuantizationConfig& c, Executor& executor) {
   std::vector<Part> parts(weights.size());
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto view = weights[i].view();
@@ -119,6 +119,22 @@ std::vector<Part> quantize_parts(std::span<const NamedWeight> weights, const Inp
     }
   }
   return parts;
+}
+
+std::vector<Part> smoothed_parts(std::span<const NamedWeight> weights, const InputStatistics& inputs,
+                                 const QuantizationConfig& c, Executor& executor) {
+  std::vector<float> scales = smoothing_scales(inputs, c.smooth);
+  auto parts = rounded_parts(scaled(weights, scales), scaled(inputs, scales), c, executor);
+  for (float& s : scales) s = 1.0f / s;
+  for (Part& part : parts) part.matrix.input_scale = scales;
+  return parts;
+}
+
+std::vector<Part> quantize_parts(std::span<const NamedWeight> weights, const InputStatistics& inputs,
+                                 const QuantizationConfig& c, Executor& executor) {
+  if (c.method == Method::awq) return awq_parts(weights, inputs, c, executor);
+  if (wants_smoothing(c) && !inputs.empty()) return smoothed_parts(weights, inputs, c, executor);
+  return rounded_parts(weights, inputs, c, executor);
 }
 
 /// tr(E H E^T), E: (n, k). The product runs on the float kernels.
@@ -225,8 +241,9 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
   }
   std::vector<Part> parts = quantize_parts(weights, inputs, config, executor);
   const double spent = seconds();
+  const bool measured = !inputs.empty() && !inputs.sampled;
   kernels::PackedMatrix hessian;
-  if (!inputs.empty()) hessian = pack_float(inputs.view());
+  if (measured) hessian = pack_float(inputs.view());
   QuantizedLinear linear;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (config.strict && !parts[i].fallback.empty())
@@ -234,7 +251,7 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
     const std::vector<float> values = values_of(parts[i].matrix);
     LayerReport row = report(weights[i], values);
     row.note = parts[i].fallback.empty() ? parts[i].remark : parts[i].fallback;
-    if (!inputs.empty()) row.hessian_loss = hessian_loss(weights[i].view(), values, hessian, executor);
+    if (measured) row.hessian_loss = hessian_loss(weights[i].view(), values, hessian, executor);
     linear.reports.push_back(std::move(row));
   }
   linear.matrix = stack(parts);

@@ -28,6 +28,7 @@ struct NamedWeight {
 struct InputStatistics {
   std::vector<float> hessian;   ///< (k, k) mean of x^T x
   std::vector<float> mean_abs;  ///< (k)
+  bool sampled = false;         ///< Not of calibration tokens: not to be reported.
 
   [[nodiscard]] bool empty() const noexcept { return hessian.empty(); }
   [[nodiscard]] MatrixView<const float> view() const noexcept {

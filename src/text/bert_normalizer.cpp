@@ -52,15 +52,24 @@ std::optional<char32_t> young_lower_case(char32_t c) noexcept {
   if (c >= 0x10D50 && c <= 0x10D65) return c + 0x20;
   if (c >= 0x16EA0 && c <= 0x16EB8) return c + 0x1B;
   switch (c) {
-    case 0x1C89: return 0x1C8A;
-    case 0xA7CB: return 0x0264;
-    case 0xA7CC: return 0xA7CD;
-    case 0xA7CE: return 0xA7CF;
-    case 0xA7D2: return 0xA7D3;
-    case 0xA7D4: return 0xA7D5;
-    case 0xA7DA: return 0xA7DB;
-    case 0xA7DC: return 0x019B;
-    default: return std::nullopt;
+    case 0x1C89:
+      return 0x1C8A;
+    case 0xA7CB:
+      return 0x0264;
+    case 0xA7CC:
+      return 0xA7CD;
+    case 0xA7CE:
+      return 0xA7CF;
+    case 0xA7D2:
+      return 0xA7D3;
+    case 0xA7D4:
+      return 0xA7D5;
+    case 0xA7DA:
+      return 0xA7DB;
+    case 0xA7DC:
+      return 0x019B;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -74,12 +83,12 @@ void append_lower_case(char32_t c, std::string& out) {
 }
 
 void append_decomposed(char32_t c, std::vector<char32_t>& out) {
-  constexpr std::size_t kMaxDecomposition = 8;  // the longest canonical one has 4
+  constexpr std::size_t kMaxDecomposition = 8;            // the longest canonical one has 4
   if (c < 0xC0 || c == 0x11938) return out.push_back(c);  // U+11938: younger than the reference
   std::array<utf8proc_int32_t, kMaxDecomposition> parts{};
   int boundary = 0;
-  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts.data(), parts.size(),
-                                             UTF8PROC_DECOMPOSE, &boundary);
+  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts.data(),
+                                             parts.size(), UTF8PROC_DECOMPOSE, &boundary);
   if (count <= 0 || static_cast<std::size_t>(count) > parts.size()) return out.push_back(c);
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
     out.push_back(static_cast<char32_t>(parts[i]));
@@ -95,7 +104,8 @@ void order_marks(std::vector<char32_t>& text) {
   for (auto begin = text.begin(); begin != text.end();) {
     begin = std::find_if(begin, text.end(), is_mark);
     const auto end = std::find_if_not(begin, text.end(), is_mark);
-    std::stable_sort(begin, end, [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+    std::stable_sort(
+        begin, end, [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
     begin = end;
   }
 }
@@ -119,7 +129,8 @@ void BertNormalizer::append(std::string_view text, std::string& out) const {
   std::vector<char32_t> run;
   for (std::size_t at = 0; at < text.size();) {
     // ASCII: nothing to decompose, nothing to order.
-    if (static_cast<unsigned char>(text[at]) < 0x80 && !(clean_text && is_dropped(static_cast<char32_t>(text[at])))) {
+    if (static_cast<unsigned char>(text[at]) < 0x80 &&
+        !(clean_text && is_dropped(static_cast<char32_t>(text[at])))) {
       const auto c = static_cast<char32_t>(text[at++]);
       if (clean_text && is_white_space(c))
         out += ' ';
@@ -140,7 +151,8 @@ void BertNormalizer::append(std::string_view text, std::string& out) const {
   }
 }
 
-void BertNormalizer::append_run(std::string_view text, std::size_t& at, std::vector<char32_t>& run) const {
+void BertNormalizer::append_run(std::string_view text, std::size_t& at,
+                                std::vector<char32_t>& run) const {
   while (at < text.size()) {
     std::size_t next = at;
     char32_t c = decode_utf8(text, next);

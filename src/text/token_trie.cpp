@@ -47,7 +47,8 @@ TokenTrie::TokenTrie(std::vector<Token> tokens) {
     }
   }
   for (std::uint32_t i = 0; i < nodes_[0].children; ++i)
-    root_[static_cast<unsigned char>(bytes_[nodes_[0].first_child + i])] = nodes_[0].first_child + i;
+    root_[static_cast<unsigned char>(bytes_[nodes_[0].first_child + i])] =
+        nodes_[0].first_child + i;
 }
 
 std::uint32_t TokenTrie::child(std::uint32_t node, char byte) const noexcept {

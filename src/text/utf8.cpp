@@ -43,7 +43,9 @@ char32_t decode_utf8(std::string_view text, std::size_t& at) noexcept {
 }
 
 void append_utf8(char32_t c, std::string& out) {
-  const auto put = [&out](char32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
+  const auto put = [&out](char32_t byte) {
+    out += static_cast<char>(static_cast<unsigned char>(byte));
+  };
   if (c < 0x80) return put(c);
   if (c < 0x800) {
     put(0xC0 | (c >> 6));

@@ -25,7 +25,8 @@ bool longer_than(std::string_view text, std::size_t limit) noexcept {
 /// Calls on_text and on_token for what lies between and for the tokens, leftmost and longest first,
 /// until one of them returns false.
 template <class OnText, class OnToken>
-void split_by_tokens(const TokenTrie& tokens, std::string_view text, OnText on_text, OnToken on_token) {
+void split_by_tokens(const TokenTrie& tokens, std::string_view text, OnText on_text,
+                     OnToken on_token) {
   std::size_t begin = 0;
   for (std::size_t at = 0; !tokens.empty() && at < text.size();) {
     const TokenTrie::Match match = tokens.longest_prefix(text.substr(at));
@@ -62,19 +63,21 @@ class Encoding {
     return room();
   }
 
-  /// Piece by piece, so that a text of megabytes costs what its kept beginning costs. An ASCII space
-  /// separates words and stays where it is: nothing reaches across it.
+  /// Piece by piece, so that a text of megabytes costs what its kept beginning costs. An ASCII
+  /// space separates words and stays where it is: nothing reaches across it.
   bool add_raw(std::string_view text) {
     constexpr std::size_t kPieceBytes = 4096;
     while (!text.empty() && room()) {
       std::size_t cut = text.npos;
-      if (t_.normalized_special.empty() && text.size() > kPieceBytes) cut = text.find(' ', kPieceBytes);
+      if (t_.normalized_special.empty() && text.size() > kPieceBytes)
+        cut = text.find(' ', kPieceBytes);
       const std::string_view piece = text.substr(0, cut);
       text.remove_prefix(piece.size());
       normalized_.clear();
       t_.normalizer.append(piece, normalized_);
       split_by_tokens(
-          t_.normalized_special, normalized_, [this](std::string_view part) { return add_normalized(part); },
+          t_.normalized_special, normalized_,
+          [this](std::string_view part) { return add_normalized(part); },
           [this](std::int32_t id) { return add_id(id); });
     }
     return room();
@@ -124,9 +127,11 @@ void WordPiece::Impl::set_vocabulary(TokenIds vocabulary, TokenIds special,
                                      std::string_view continuing_prefix) {
   TokenIds inside;
   for (const auto& [token, id] : vocabulary)
-    if (token.starts_with(continuing_prefix)) inside.emplace_back(token.substr(continuing_prefix.size()), id);
+    if (token.starts_with(continuing_prefix))
+      inside.emplace_back(token.substr(continuing_prefix.size()), id);
   for (const auto* tokens : {&vocabulary, &special})
-    for (const auto& [token, id] : *tokens) vocab_size = std::max(vocab_size, static_cast<std::size_t>(id) + 1);
+    for (const auto& [token, id] : *tokens)
+      vocab_size = std::max(vocab_size, static_cast<std::size_t>(id) + 1);
   words = TokenTrie(std::move(vocabulary));
   continuations = TokenTrie(std::move(inside));
   added = TokenTrie(std::move(special));
@@ -136,7 +141,8 @@ void WordPiece::Impl::set_vocabulary(TokenIds vocabulary, TokenIds special,
 
 std::vector<std::int32_t> WordPiece::encode(std::string_view text, std::size_t max_tokens) const {
   const std::size_t around = impl_->prefix.size() + impl_->suffix.size();
-  require(max_tokens >= around, "WordPiece::encode: max_tokens is ", max_tokens, ", the template alone takes ", around);
+  require(max_tokens >= around, "WordPiece::encode: max_tokens is ", max_tokens,
+          ", the template alone takes ", around);
   Encoding encoding(*impl_, max_tokens - around);
   if (max_tokens > around) encoding.add_text(text);
   std::vector<std::int32_t> ids = impl_->prefix;

@@ -18,7 +18,8 @@ const Json& member(const Json& object, const char* key, const std::string& what)
 /// @throws Unsupported unless the part has this "type".
 void require_type(const Json& document, const char* part, std::string_view type) {
   const Json& value = member(document, part, "the document");
-  const std::string found = value.is_null() ? "none" : json_string(member(value, "type", part), kFile, part);
+  const std::string found =
+      value.is_null() ? "none" : json_string(member(value, "type", part), kFile, part);
   if (found != type)
     throw Unsupported(str(kFile, ": ", part, " of type ", found, ", qeff reads ", type,
                           "; tokenize with the model's own tokenizer and pass token ids"));
@@ -68,7 +69,8 @@ AddedTokens parse_added(const Json& document) {
   if (list == document.end() || list->is_null()) return added;
   if (!list->is_array()) throw FormatError(kFile, "\"added_tokens\" is not an array");
   for (const Json& item : *list) {
-    const std::string& content = json_string(member(item, "content", "an added token"), kFile, "an added token");
+    const std::string& content =
+        json_string(member(item, "content", "an added token"), kFile, "an added token");
     const std::string what = "added token '" + content + "'";
     const std::int32_t id = token_id(member(item, "id", what), "the id of " + what);
     if (flag(item, "single_word", false))
@@ -81,11 +83,13 @@ AddedTokens parse_added(const Json& document) {
 /// Bert- and RobertaProcessing: "cls": [token, id] A "sep": [token, id].
 std::vector<std::int32_t> processing_ids(const Json& processor, const char* key) {
   const Json& pair = member(processor, key, "post_processor");
-  if (!pair.is_array() || pair.size() != 2) throw FormatError(kFile, str("\"", key, "\" is not [token, id]"));
+  if (!pair.is_array() || pair.size() != 2)
+    throw FormatError(kFile, str("\"", key, "\" is not [token, id]"));
   return {token_id(pair[1], str("the id of \"", key, "\""))};
 }
 
-void parse_template(const Json& processor, std::vector<std::int32_t>& prefix, std::vector<std::int32_t>& suffix) {
+void parse_template(const Json& processor, std::vector<std::int32_t>& prefix,
+                    std::vector<std::int32_t>& suffix) {
   const Json& single = member(processor, "single", "post_processor");
   const Json& special = member(processor, "special_tokens", "post_processor");
   if (!single.is_array()) throw FormatError(kFile, "\"single\" is not an array");
@@ -96,18 +100,23 @@ void parse_template(const Json& processor, std::vector<std::int32_t>& prefix, st
       continue;
     }
     const Json& token = member(part, "SpecialToken", "a part of \"single\"");
-    const std::string& name = json_string(member(token, "id", "SpecialToken"), kFile, "SpecialToken");
+    const std::string& name =
+        json_string(member(token, "id", "SpecialToken"), kFile, "SpecialToken");
     const Json& ids = member(member(special, name.c_str(), "special_tokens"), "ids", name);
     if (!ids.is_array()) throw FormatError(kFile, "\"ids\" is not an array");
-    for (const Json& id : ids) (sequences == 0 ? prefix : suffix).push_back(token_id(id, "an id of " + name));
+    for (const Json& id : ids)
+      (sequences == 0 ? prefix : suffix).push_back(token_id(id, "an id of " + name));
   }
-  if (sequences != 1) throw FormatError(kFile, str("the template has ", sequences, " sequences, expected 1"));
+  if (sequences != 1)
+    throw FormatError(kFile, str("the template has ", sequences, " sequences, expected 1"));
 }
 
-void parse_post_processor(const Json& document, std::vector<std::int32_t>& prefix, std::vector<std::int32_t>& suffix) {
+void parse_post_processor(const Json& document, std::vector<std::int32_t>& prefix,
+                          std::vector<std::int32_t>& suffix) {
   const auto found = document.find("post_processor");
   if (found == document.end() || found->is_null()) return;
-  const std::string& type = json_string(member(*found, "type", "post_processor"), kFile, "post_processor");
+  const std::string& type =
+      json_string(member(*found, "type", "post_processor"), kFile, "post_processor");
   if (type == "TemplateProcessing") return parse_template(*found, prefix, suffix);
   if (type != "BertProcessing" && type != "RobertaProcessing")
     throw Unsupported(kFile + ": post_processor of type " + type +
@@ -145,12 +154,14 @@ WordPiece WordPiece::from_tokenizer_json(std::string_view json) {
   const Json& model = document["model"];
   const auto impl = std::make_shared<Impl>();
   impl->normalizer = parse_normalizer(document);
-  impl->max_chars_per_word = json_unsigned(member(model, "max_input_chars_per_word", "model"), kFile, "max_input_chars_per_word");
+  impl->max_chars_per_word = json_unsigned(member(model, "max_input_chars_per_word", "model"),
+                                           kFile, "max_input_chars_per_word");
   const AddedTokens added = parse_added(document);
   TokenIds special = added.raw;
   special.insert(special.end(), added.normalized.begin(), added.normalized.end());
   impl->set_vocabulary(parse_vocabulary(model), std::move(special),
-                       json_string(member(model, "continuing_subword_prefix", "model"), kFile, "continuing_subword_prefix"));
+                       json_string(member(model, "continuing_subword_prefix", "model"), kFile,
+                                   "continuing_subword_prefix"));
   impl->raw_special = TokenTrie(added.raw);
   impl->normalized_special = normalized_trie(added.normalized, impl->normalizer);
   parse_post_processor(document, impl->prefix, impl->suffix);

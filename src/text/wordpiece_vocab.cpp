@@ -30,7 +30,8 @@ TokenIds parse_lines(std::string_view text) {
   return tokens;
 }
 
-std::vector<std::int32_t> required_ids(const TokenTrie& vocabulary, const std::vector<std::string>& tokens) {
+std::vector<std::int32_t> required_ids(const TokenTrie& vocabulary,
+                                       const std::vector<std::string>& tokens) {
   std::vector<std::int32_t> ids;
   for (const std::string& token : tokens) {
     const auto id = vocabulary.find(token);

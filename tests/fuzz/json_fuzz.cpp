@@ -1,4 +1,5 @@
-// clang++ -fsanitize=fuzzer,address,undefined; the same target runs without libFuzzer in io/fuzz_test.cpp.
+// clang++ -fsanitize=fuzzer,address,undefined; the same target runs without libFuzzer in
+// io/fuzz_test.cpp.
 #include "fuzz/targets.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -43,8 +43,10 @@ bool accepts(Parse parse) {
 
 inline bool safetensors(std::string_view bytes) {
   return accepts([&] {
-    for (const NamedTensor& named : parse_safetensors(std::as_bytes(std::span(bytes)), "fuzz").tensors)
-      if (touch(named.tensor) > 0 && named.tensor.elements() == 0) throw std::logic_error("bytes without elements");
+    const SafetensorsTable table = parse_safetensors(std::as_bytes(std::span(bytes)), "fuzz");
+    for (const NamedTensor& named : table.tensors)
+      if (touch(named.tensor) > 0 && named.tensor.elements() == 0)
+        throw std::logic_error("bytes without elements");
   });
 }
 
@@ -62,11 +64,13 @@ inline bool artifact(std::string bytes) {
       std::memcpy(bytes.data() + 24, &hash, 8);
     }
   }
-  static const std::string path =
-      (std::filesystem::temp_directory_path() / ("qeff-fuzz-" + std::to_string(::getpid()) + ".qeff")).string();
+  static const std::string path = (std::filesystem::temp_directory_path() /
+                                   ("qeff-fuzz-" + std::to_string(::getpid()) + ".qeff"))
+                                      .string();
   std::ofstream(path, std::ios::binary) << bytes;
   const bool accepted = accepts([&] {
-    for (const auto& entry : Artifact::open(path, false)->entries()) (void)touch(entry.tensor);
+    const auto opened = Artifact::open(path, false);
+    for (const auto& entry : opened->entries()) (void)touch(entry.tensor);
   });
   std::filesystem::remove(path);
   return accepted;
@@ -74,11 +78,13 @@ inline bool artifact(std::string bytes) {
 
 /// Any bytes as a text, and as both kinds of vocabulary.
 inline bool wordpiece(std::string_view bytes) {
-  static const WordPiece tokenizer = WordPiece::from_vocab("[UNK]\n[CLS]\n[SEP]\na\n##b\n##\xCC\x81\n日\n");
+  static const WordPiece tokenizer =
+      WordPiece::from_vocab("[UNK]\n[CLS]\n[SEP]\na\n##b\n##\xCC\x81\n日\n");
   for (const std::int32_t id : tokenizer.encode(bytes, 1 << 20))
     if (id < 0 || id >= 7) throw std::logic_error("an id outside the vocabulary");
   const bool vocabulary = accepts([&] { (void)WordPiece::from_vocab(bytes).encode(bytes, 64); });
-  return accepts([&] { (void)WordPiece::from_tokenizer_json(bytes).encode(bytes, 64); }) || vocabulary;
+  return accepts([&] { (void)WordPiece::from_tokenizer_json(bytes).encode(bytes, 64); }) ||
+         vocabulary;
 }
 
 }  // namespace qeff::fuzz

@@ -15,7 +15,8 @@ using testing::as_bytes;
 using testing::expect_error;
 using testing::TemporaryDirectory;
 
-constexpr std::string_view kWeights = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef01";
+constexpr std::string_view kWeights =
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef01";
 
 /// Three entries: 66 bytes, none, 3 bytes with 4-bit elements.
 std::string write_small(const TemporaryDirectory& directory) {
@@ -56,7 +57,8 @@ TEST(Artifact, GivesBackWhatWasWritten) {
   const TensorView& weights = artifact->tensor("weights");
   EXPECT_EQ(weights.shape, (std::vector<std::size_t>{2, 33}));
   EXPECT_EQ(weights.dtype, DType::i8);
-  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(weights.data), weights.nbytes), kWeights);
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(weights.data), weights.nbytes),
+            kWeights);
   EXPECT_EQ(artifact->tensor("codes").nbytes, 3u);
   for (const auto& entry : artifact->entries())
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(entry.tensor.data) % 64, 0u) << entry.name;
@@ -75,7 +77,8 @@ TEST(Artifact, WithoutEntriesIsLegal) {
 TEST(Artifact, ManyEntriesShiftTheirOwnOffsetsCorrectly) {
   const TemporaryDirectory directory;
   ArtifactWriter writer("{}");
-  for (int i = 0; i < 300; ++i) writer.add("layer." + std::to_string(i), DType::u8, {66}, as_bytes(kWeights));
+  for (int i = 0; i < 300; ++i)
+    writer.add("layer." + std::to_string(i), DType::u8, {66}, as_bytes(kWeights));
   writer.write(directory / "a.qeff");
   EXPECT_EQ(Artifact::open(directory / "a.qeff")->entries().size(), 300u);
 }
@@ -87,7 +90,8 @@ TEST(Artifact, AnyFlippedByteIsRefused) {
     for (const int mask : {0x01, 0x80, 0xFF}) {
       std::string broken = bytes;
       broken[at] = static_cast<char>(broken[at] ^ mask);
-      EXPECT_THROW((void)Artifact::open(directory.file("broken.qeff", broken)), Error) << "byte " << at;
+      EXPECT_THROW((void)Artifact::open(directory.file("broken.qeff", broken)), Error)
+          << "byte " << at;
     }
 }
 
@@ -95,9 +99,14 @@ TEST(Artifact, AFileCutAtAnyByteOrWithTrailingBytesIsRefused) {
   const TemporaryDirectory directory;
   const std::string bytes = testing::read_bytes(write_small(directory));
   for (std::size_t size = 0; size < bytes.size(); ++size)
-    EXPECT_THROW((void)Artifact::open(directory.file("cut.qeff", bytes.substr(0, size))), FormatError) << size;
-  expect_error<FormatError>([&] { (void)Artifact::open(directory.file("cut.qeff", bytes.substr(0, 100))); }, {"truncated"});
-  expect_error<FormatError>([&] { (void)Artifact::open(directory.file("long.qeff", bytes + "x")); }, {"trailing bytes"});
+    EXPECT_THROW((void)Artifact::open(directory.file("cut.qeff", bytes.substr(0, size))),
+                 FormatError)
+        << size;
+  expect_error<FormatError>(
+      [&] { (void)Artifact::open(directory.file("cut.qeff", bytes.substr(0, 100))); },
+      {"truncated"});
+  expect_error<FormatError>([&] { (void)Artifact::open(directory.file("long.qeff", bytes + "x")); },
+                            {"trailing bytes"});
 }
 
 TEST(Artifact, ADamagedEntryIsNamedAndOnlySeenWhenVerifying) {
@@ -105,7 +114,8 @@ TEST(Artifact, ADamagedEntryIsNamedAndOnlySeenWhenVerifying) {
   std::string bytes = testing::read_bytes(write_small(directory));
   bytes.back() = static_cast<char>(bytes.back() ^ 1);
   const std::string path = directory.file("broken.qeff", bytes);
-  expect_error<FormatError>([&] { (void)Artifact::open(path); }, {path, "entry 'codes' is damaged"});
+  expect_error<FormatError>([&] { (void)Artifact::open(path); },
+                            {path, "entry 'codes' is damaged"});
   EXPECT_NO_THROW((void)Artifact::open(path, false));
 }
 
@@ -116,13 +126,15 @@ TEST(Artifact, ANewerVersionIsUnsupportedAndBothVersionsAreSaid) {
   expect_error<Unsupported>([&] { (void)Artifact::open(directory.file("new.qeff", bytes)); },
                             {"artifact version 7", "up to version 1"});
   bytes[8] = 0;
-  expect_error<FormatError>([&] { (void)Artifact::open(directory.file("old.qeff", bytes)); }, {"version 0"});
+  expect_error<FormatError>([&] { (void)Artifact::open(directory.file("old.qeff", bytes)); },
+                            {"version 0"});
 }
 
 TEST(Artifact, AMissingEntryIsNamedWithThoseThatComeClose) {
   const TemporaryDirectory directory;
   const auto artifact = Artifact::open(write_small(directory));
-  expect_error<FormatError>([&] { (void)artifact->tensor("weight"); }, {"no entry 'weight' (close: 'weights')"});
+  expect_error<FormatError>([&] { (void)artifact->tensor("weight"); },
+                            {"no entry 'weight' (close: 'weights')"});
   expect_error<FormatError>([&] { (void)artifact->tensor(""); }, {"no entry ''"});
 }
 
@@ -134,7 +146,8 @@ TEST(Artifact, ALyingHeaderIsRefusedWithItsReason) {
     std::string from, to, message;
   };
   const std::vector<Lie> lies{
-      {R"("metadata":{"model":"x","n":1})", R"("metadata":[                 ])", "\"metadata\" is not an object"},
+      {R"("metadata":{"model":"x","n":1})", R"("metadata":[                 ])",
+       "\"metadata\" is not an object"},
       {R"("metadata")", R"("metadatb")", "has no \"metadata\""},
       {R"("entries")", R"("entriet")", "has no \"entries\""},
       {R"("name":"codes")", R"("name":"empty")", "two entries are named 'empty'"},
@@ -149,8 +162,10 @@ TEST(Artifact, ALyingHeaderIsRefusedWithItsReason) {
       {R"("xxh3":")", R"("xxh3":"+)", "hexadecimal"},
   };
   for (const auto& [from, to, message] : lies) {
-    const std::string broken = with_header(bytes, [&](std::string& header) { replace(header, from, to); });
-    expect_error<FormatError>([&] { (void)Artifact::open(directory.file("lie.qeff", broken)); }, {message});
+    const std::string broken =
+        with_header(bytes, [&](std::string& header) { replace(header, from, to); });
+    expect_error<FormatError>([&] { (void)Artifact::open(directory.file("lie.qeff", broken)); },
+                              {message});
   }
 }
 
@@ -163,8 +178,10 @@ TEST(Artifact, EntriesThatAreUnalignedOverlapOrLeaveTheFileAreRefused) {
   ASSERT_EQ(artifact->entries()[2].tensor.data - base, 128);
   const auto refused = [&](std::size_t from, std::size_t to, const std::string& message) {
     const auto offset = [](std::size_t value) { return "\"offset\":" + std::to_string(value); };
-    const std::string broken = with_header(bytes, [&](std::string& header) { replace(header, offset(from), offset(to)); });
-    expect_error<FormatError>([&] { (void)Artifact::open(directory.file("lie.qeff", broken)); }, {message});
+    const std::string broken =
+        with_header(bytes, [&](std::string& header) { replace(header, offset(from), offset(to)); });
+    expect_error<FormatError>([&] { (void)Artifact::open(directory.file("lie.qeff", broken)); },
+                              {message});
   };
   refused(first, first + 1, "expected " + std::to_string(first));
   refused(first, first - 64, "expected " + std::to_string(first));
@@ -182,9 +199,15 @@ TEST(Artifact, EntriesThatAreUnalignedOverlapOrLeaveTheFileAreRefused) {
 TEST(ArtifactWriter, RefusesWhatItCannotStore) {
   ArtifactWriter writer("{}");
   writer.add("a", DType::u8, {1}, as_bytes("x"));
-  expect_error<InvalidArgument>([&] { writer.add("a", DType::u8, {1}, as_bytes("x")); }, {"'a' is added twice"});
-  expect_error<InvalidArgument>([&] { writer.add("b", DType::f32, {2}, as_bytes("x")); }, {"'b'", "(2,)", "1 bytes"});
-  expect_error<InvalidArgument>([&] { writer.add("c", DType::u8, {1ull << 32, 1ull << 32}, {}); }, {"'c'"});
+  expect_error<InvalidArgument>([&] { writer.add("a", DType::u8, {1}, as_bytes("x")); },
+                                {"'a' is added twice"});
+  expect_error<InvalidArgument>([&] { writer.add("b", DType::f32, {2}, as_bytes("x")); },
+                                {"'b'", "(2,)", "1 bytes"});
+  expect_error<InvalidArgument>(
+      [&] {
+        writer.add("c", DType::u8, {1ull << 32, 1ull << 32}, {});
+      },
+      {"'c'"});
   expect_error<FormatError>([] { ArtifactWriter("[]"); }, {"not a JSON object"});
   expect_error<FormatError>([] { ArtifactWriter("{"); }, {"invalid JSON"});
 }
@@ -195,7 +218,8 @@ TEST(ArtifactWriter, RefusesAnInputAsOutputAndLeavesItUntouched) {
   const std::string link = directory / "link.qeff";
   std::filesystem::create_symlink(path, link);
   const std::string inputs[] = {path};
-  expect_error<InvalidArgument>([&] { ArtifactWriter("{}").write(link, inputs); }, {link, path, "same file"});
+  expect_error<InvalidArgument>([&] { ArtifactWriter("{}").write(link, inputs); },
+                                {link, path, "same file"});
   EXPECT_EQ(testing::read_bytes(path), before);
 }
 
@@ -205,7 +229,8 @@ TEST(ArtifactWriter, ReplacesAMappedArtifactWithoutDisturbingItsReaders) {
   const auto old = Artifact::open(path);
   ArtifactWriter("{}").write(path);
   const TensorView& weights = old->tensor("weights");
-  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(weights.data), weights.nbytes), kWeights);
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(weights.data), weights.nbytes),
+            kWeights);
   EXPECT_TRUE(Artifact::open(path)->entries().empty());
 }
 

@@ -18,13 +18,15 @@ using testing::safetensors_bytes;
 using testing::TemporaryDirectory;
 
 std::string shard(const std::string& name, const std::string& data) {
-  return safetensors_bytes(R"({")" + name + R"(":{"dtype":"U8","shape":[)" + std::to_string(data.size()) +
-                               R"(],"data_offsets":[0,)" + std::to_string(data.size()) + "]}}",
+  return safetensors_bytes(R"({")" + name + R"(":{"dtype":"U8","shape":[)" +
+                               std::to_string(data.size()) + R"(],"data_offsets":[0,)" +
+                               std::to_string(data.size()) + "]}}",
                            data);
 }
 
 void write_index(const TemporaryDirectory& directory, const std::string& weight_map) {
-  directory.file("model.safetensors.index.json", R"({"metadata":{"total_size":4},"weight_map":)" + weight_map + "}");
+  directory.file("model.safetensors.index.json",
+                 R"({"metadata":{"total_size":4},"weight_map":)" + weight_map + "}");
 }
 
 TEST(Checkpoint, ReadsASingleFile) {
@@ -58,9 +60,11 @@ TEST(Checkpoint, ReadsShards) {
 TEST(Checkpoint, RefusesShardNamesThatLeaveTheDirectory) {
   const TemporaryDirectory directory;
   directory.file("config.json", "{}");
-  for (const std::string name : {"../s.safetensors", "/etc/passwd", "x/../../s", "..", "", "a\\\\b", "a\\u0000b"}) {
+  for (const std::string name :
+       {"../s.safetensors", "/etc/passwd", "x/../../s", "..", "", "a\\\\b", "a\\u0000b"}) {
     write_index(directory, R"({"a":")" + name + R"("})");
-    expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); }, {"tensor 'a'", "not a relative path"});
+    expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); },
+                              {"tensor 'a'", "not a relative path"});
   }
 }
 
@@ -69,21 +73,27 @@ TEST(Checkpoint, RefusesAnIndexThatLies) {
   directory.file("config.json", "{}");
   directory.file("s1.safetensors", shard("a", "12"));
   write_index(directory, R"({"a":"s1.safetensors","b":"s1.safetensors"})");
-  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); }, {"tensor 'b' is not in its shard"});
+  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); },
+                            {"tensor 'b' is not in its shard"});
   write_index(directory, R"({"a":"s3.safetensors"})");
-  expect_error<IoError>([&] { (void)Checkpoint::open(directory.path()); }, {"s3.safetensors", "No such file"});
+  expect_error<IoError>([&] { (void)Checkpoint::open(directory.path()); },
+                        {"s3.safetensors", "No such file"});
   write_index(directory, R"({"a":1})");
-  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); }, {"shard of tensor 'a'", "not a string"});
+  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); },
+                            {"shard of tensor 'a'", "not a string"});
   write_index(directory, "[]");
-  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); }, {"\"weight_map\" is not"});
+  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.path()); },
+                            {"\"weight_map\" is not"});
 }
 
 TEST(Checkpoint, NamesWhatIsMissing) {
   const TemporaryDirectory directory;
   const auto open = [&] { (void)Checkpoint::open(directory.path()); };
-  expect_error<IoError>([&] { (void)Checkpoint::open(directory / "none"); }, {"none", "No such file"});
+  expect_error<IoError>([&] { (void)Checkpoint::open(directory / "none"); },
+                        {"none", "No such file"});
   expect_error<IoError>(open, {"config.json is missing"});
-  expect_error<IoError>([&] { (void)Checkpoint::open(directory.file("f", "")); }, {"not a model directory"});
+  expect_error<IoError>([&] { (void)Checkpoint::open(directory.file("f", "")); },
+                        {"not a model directory"});
   directory.file("config.json", "[]");
   expect_error<FormatError>(open, {"config.json", "not a JSON object"});
   directory.file("config.json", R"({"a":1,"a":2})");
@@ -91,14 +101,17 @@ TEST(Checkpoint, NamesWhatIsMissing) {
   directory.file("config.json", "{}");
   expect_error<IoError>(open, {"neither model.safetensors nor model.safetensors.index.json"});
   directory.file("pytorch_model.bin", "PK");
-  expect_error<Unsupported>(open, {"pickle (pytorch_model.bin)", "save_pretrained", "safe_serialization=True"});
+  expect_error<Unsupported>(
+      open, {"pickle (pytorch_model.bin)", "save_pretrained", "safe_serialization=True"});
 }
 
 template <class T>
 std::vector<float> floats(DType dtype, const std::vector<T>& values) {
-  std::string bytes(1 + values.size() * sizeof(T), '\0');  // one byte off: files need not be aligned
+  std::string bytes(1 + values.size() * sizeof(T),
+                    '\0');  // one byte off: files need not be aligned
   std::memcpy(bytes.data() + 1, values.data(), values.size() * sizeof(T));
-  return to_float({dtype, {values.size()}, as_bytes(bytes).data() + 1, bytes.size() - 1}, "w", "m.safetensors");
+  return to_float({dtype, {values.size()}, as_bytes(bytes).data() + 1, bytes.size() - 1}, "w",
+                  "m.safetensors");
 }
 
 TEST(ToFloat, DecodesEveryFloatType) {
@@ -109,7 +122,8 @@ TEST(ToFloat, DecodesEveryFloatType) {
   EXPECT_EQ(floats(DType::f16, std::vector<std::uint16_t>{0x3C00, 0xBE00, 0}), expected);
   EXPECT_EQ(floats(DType::e4m3, std::vector<std::uint8_t>{0x38, 0xBC, 0}), expected);
   EXPECT_EQ(floats(DType::e5m2, std::vector<std::uint8_t>{0x3C, 0xBE, 0}), expected);
-  EXPECT_EQ(floats(DType::e8m0, std::vector<std::uint8_t>{127, 128, 0}), (std::vector<float>{1, 2, 0x1p-127f}));
+  EXPECT_EQ(floats(DType::e8m0, std::vector<std::uint8_t>{127, 128, 0}),
+            (std::vector<float>{1, 2, 0x1p-127f}));
   const std::string codes = "\x32\x0B";
   EXPECT_EQ(to_float({DType::e2m1, {3}, as_bytes(codes).data(), 2}, "w", "m"),
             (std::vector<float>{1, 1.5f, -1.5f}));
@@ -117,15 +131,25 @@ TEST(ToFloat, DecodesEveryFloatType) {
 
 TEST(ToFloat, NamesTheFirstValueThatIsNotFinite) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  expect_error<FormatError>([&] { (void)floats(DType::f32, std::vector<float>{0, 1, nan, nan}); },
-                            {"m.safetensors", "tensor 'w'", "NaN at flat index 2"});
-  expect_error<FormatError>([] { (void)floats(DType::f16, std::vector<std::uint16_t>{0, 0xFC00}); }, {"Inf at flat index 1"});
-  expect_error<FormatError>([] { (void)floats(DType::e4m3, std::vector<std::uint8_t>{0x7F}); }, {"NaN at flat index 0"});
-  expect_error<FormatError>([] { (void)floats(DType::f64, std::vector<double>{1e300}); }, {"Inf at flat index 0"});
+  expect_error<FormatError>(
+      [&] {
+        (void)floats(DType::f32, std::vector<float>{0, 1, nan, nan});
+      },
+      {"m.safetensors", "tensor 'w'", "NaN at flat index 2"});
+  expect_error<FormatError>(
+      [] {
+        (void)floats(DType::f16, std::vector<std::uint16_t>{0, 0xFC00});
+      },
+      {"Inf at flat index 1"});
+  expect_error<FormatError>([] { (void)floats(DType::e4m3, std::vector<std::uint8_t>{0x7F}); },
+                            {"NaN at flat index 0"});
+  expect_error<FormatError>([] { (void)floats(DType::f64, std::vector<double>{1e300}); },
+                            {"Inf at flat index 0"});
 }
 
 TEST(ToFloat, RefusesIntegers) {
-  expect_error<Unsupported>([] { (void)floats(DType::i8, std::vector<std::uint8_t>{1}); }, {"tensor 'w' is int8"});
+  expect_error<Unsupported>([] { (void)floats(DType::i8, std::vector<std::uint8_t>{1}); },
+                            {"tensor 'w' is int8"});
 }
 
 }  // namespace

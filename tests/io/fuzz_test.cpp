@@ -24,17 +24,52 @@ class Mutator {
 
  private:
   void once(std::string& text) {
-    static constexpr auto kTokens = std::to_array<std::string_view>(
-        {"0", "-1", "1", "8", "64", "4294967296", "18446744073709551615", "18446744073709551616", "1e9", "0.5", "[",
-         "]", "{", "}", ",", ":", "\"", "null", "true", "[0,0]", "\"F32\"", "\"U8\"", "\"uint4\"", "\"shape\"",
-         "\"offset\"", "\\u0000", "\xFF", "\xE3\x80\xAE", "\xCC\x81", "[CLS]", "\n"});
+    static constexpr auto kTokens = std::to_array<std::string_view>({"0",
+                                                                     "-1",
+                                                                     "1",
+                                                                     "8",
+                                                                     "64",
+                                                                     "4294967296",
+                                                                     "18446744073709551615",
+                                                                     "18446744073709551616",
+                                                                     "1e9",
+                                                                     "0.5",
+                                                                     "[",
+                                                                     "]",
+                                                                     "{",
+                                                                     "}",
+                                                                     ",",
+                                                                     ":",
+                                                                     "\"",
+                                                                     "null",
+                                                                     "true",
+                                                                     "[0,0]",
+                                                                     "\"F32\"",
+                                                                     "\"U8\"",
+                                                                     "\"uint4\"",
+                                                                     "\"shape\"",
+                                                                     "\"offset\"",
+                                                                     "\\u0000",
+                                                                     "\xFF",
+                                                                     "\xE3\x80\xAE",
+                                                                     "\xCC\x81",
+                                                                     "[CLS]",
+                                                                     "\n"});
     const std::size_t at = below(text.size() + 1);
     const std::size_t length = below(std::min<std::size_t>(text.size() - at, 12) + 1);
     switch (below(5)) {
-      case 0: text.replace(at, length, kTokens[below(kTokens.size())]); break;
-      case 1: text.erase(at, length); break;
-      case 2: text.insert(below(text.size() + 1), text.substr(at, length)); break;
-      case 3: replace_number(text, at, kTokens[below(9)]); break;
+      case 0:
+        text.replace(at, length, kTokens[below(kTokens.size())]);
+        break;
+      case 1:
+        text.erase(at, length);
+        break;
+      case 2:
+        text.insert(below(text.size() + 1), text.substr(at, length));
+        break;
+      case 3:
+        replace_number(text, at, kTokens[below(9)]);
+        break;
       default:
         if (at < text.size()) text[at] = static_cast<char>(below(256));
     }
@@ -68,9 +103,12 @@ TEST(Fuzz, SafetensorsHeaders) {
   const std::string header = kHeader;
   ASSERT_TRUE(fuzz::safetensors(safetensors_bytes(header, std::string(24, 'x'))));
   drive(20000, [&](Mutator& mutate) {
-    return fuzz::safetensors(safetensors_bytes(mutate(header), std::string(mutate.below(4) ? 24 : mutate.below(40), 'x')));
+    return fuzz::safetensors(safetensors_bytes(
+        mutate(header), std::string(mutate.below(4) ? 24 : mutate.below(40), 'x')));
   });
-  drive(5000, [&](Mutator& mutate) { return fuzz::safetensors(mutate(safetensors_bytes(header, std::string(24, 'x')))); });
+  drive(5000, [&](Mutator& mutate) {
+    return fuzz::safetensors(mutate(safetensors_bytes(header, std::string(24, 'x'))));
+  });
 }
 
 TEST(Fuzz, Artifacts) {

@@ -13,7 +13,7 @@ import qeff
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from qeff.integrations.modules import PackedEmbedding, PackedLinear  # noqa: E402
+from qeff.integrations.modules import PackedEmbedding, PackedLinear
 
 
 def t5() -> tuple[Any, dict[str, Any]]:

@@ -12,8 +12,10 @@ namespace {
 using Ids = std::vector<std::int32_t>;
 using testing::expect_error;
 
-// ids:                            0      1      2      3      4      5     6    7     8     9   10  11  12  13  14
-constexpr const char* kVocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nhel\n##lo\n##hel\nworld\n,\n日\ncafe\n[\n]\n";
+// ids:                            0      1      2      3      4      5     6    7     8     9   10
+// 11  12  13  14
+constexpr const char* kVocab =
+    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nhel\n##lo\n##hel\nworld\n,\n日\ncafe\n[\n]\n";
 
 WordPiece small() { return WordPiece::from_vocab(kVocab); }
 
@@ -47,7 +49,8 @@ TEST(WordPiece, TruncatesTheTextAndKeepsTheTemplate) {
     EXPECT_EQ(ids.size(), std::min<std::size_t>(max_tokens, 7));
     EXPECT_EQ(ids.back(), 3);
   }
-  expect_error<InvalidArgument>([] { (void)small().encode("x", 1); }, {"max_tokens is 1", "takes 2"});
+  expect_error<InvalidArgument>([] { (void)small().encode("x", 1); },
+                                {"max_tokens is 1", "takes 2"});
 }
 
 TEST(WordPiece, LongTextsGiveTheSameIdsPieceByPiece) {
@@ -60,7 +63,8 @@ TEST(WordPiece, LongTextsGiveTheSameIdsPieceByPiece) {
 }
 
 TEST(WordPiece, WordsAbove100CharactersAreUnknown) {
-  const auto tokenizer = WordPiece::from_vocab("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nß\n##ß\n");
+  const auto tokenizer =
+      WordPiece::from_vocab("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nß\n##ß\n");
   EXPECT_EQ(tokenizer.encode(std::string(100, 'a'), 200).size(), 102u);
   EXPECT_EQ(tokenizer.encode(std::string(101, 'a'), 200), (Ids{2, 1, 3}));
   std::string sharp;
@@ -93,9 +97,12 @@ TEST(WordPiece, VocabularyFilesMayHaveCarriageReturnsAndNoLastNewline) {
 }
 
 TEST(WordPiece, RefusesVocabulariesItCannotUse) {
-  expect_error<FormatError>([] { (void)WordPiece::from_vocab(""); }, {"vocab.txt", "no token '[UNK]'"});
-  expect_error<FormatError>([] { (void)WordPiece::from_vocab("[UNK]\n[CLS]\n"); }, {"no token '[SEP]'"});
-  expect_error<FormatError>([] { (void)WordPiece::from_vocab("[UNK]\n\xFF\n"); }, {"is not UTF-8 (at byte 6)"});
+  expect_error<FormatError>([] { (void)WordPiece::from_vocab(""); },
+                            {"vocab.txt", "no token '[UNK]'"});
+  expect_error<FormatError>([] { (void)WordPiece::from_vocab("[UNK]\n[CLS]\n"); },
+                            {"no token '[SEP]'"});
+  expect_error<FormatError>([] { (void)WordPiece::from_vocab("[UNK]\n\xFF\n"); },
+                            {"is not UTF-8 (at byte 6)"});
 }
 
 std::string tokenizer_json(const std::string& from = "", const std::string& to = "") {
@@ -131,26 +138,32 @@ TEST(TokenizerJson, ReadsATemplate) {
 }
 
 TEST(TokenizerJson, WithoutAccentStrippingKeepsAccents) {
-  const auto tokenizer = WordPiece::from_tokenizer_json(tokenizer_json(R"("strip_accents":null)", R"("strip_accents":false)"));
+  const auto tokenizer = WordPiece::from_tokenizer_json(
+      tokenizer_json(R"("strip_accents":null)", R"("strip_accents":false)"));
   EXPECT_EQ(tokenizer.encode("h\xC3\xAD", 64), (Ids{0, 2, 1}));
-  EXPECT_EQ(WordPiece::from_tokenizer_json(tokenizer_json()).encode("h\xC3\xAD", 64), (Ids{0, 3, 1}));
+  EXPECT_EQ(WordPiece::from_tokenizer_json(tokenizer_json()).encode("h\xC3\xAD", 64),
+            (Ids{0, 3, 1}));
 }
 
 TEST(TokenizerJson, OtherKindsAreUnsupportedAndNamed) {
   const auto refused = [](const std::string& from, const std::string& to, const std::string& name) {
-    expect_error<Unsupported>([&] { (void)WordPiece::from_tokenizer_json(tokenizer_json(from, to)); }, {name});
+    expect_error<Unsupported>(
+        [&] { (void)WordPiece::from_tokenizer_json(tokenizer_json(from, to)); }, {name});
   };
   refused(R"("type":"WordPiece")", R"("type":"BPE")", "model of type BPE");
   refused(R"("type":"BertNormalizer")", R"("type":"NFC")", "normalizer of type NFC");
   refused(R"({"type":"BertPreTokenizer"})", "null", "pre_tokenizer of type none");
-  refused(R"("type":"RobertaProcessing")", R"("type":"ByteLevel")", "post_processor of type ByteLevel");
+  refused(R"("type":"RobertaProcessing")", R"("type":"ByteLevel")",
+          "post_processor of type ByteLevel");
   refused(R"("direction":"Right")", R"("direction":"Left")", "from the left");
   refused(R"("content":"<s>",)", R"("content":"<s>","single_word":true,)", "single words only");
 }
 
 TEST(TokenizerJson, BrokenDocumentsAreRefused) {
-  const auto refused = [](const std::string& from, const std::string& to, const std::string& message) {
-    expect_error<FormatError>([&] { (void)WordPiece::from_tokenizer_json(tokenizer_json(from, to)); }, {message});
+  const auto refused = [](const std::string& from, const std::string& to,
+                          const std::string& message) {
+    expect_error<FormatError>(
+        [&] { (void)WordPiece::from_tokenizer_json(tokenizer_json(from, to)); }, {message});
   };
   refused(R"("hi":3)", R"("hi":-3)", "the id of token 'hi' is not a non-negative integer");
   refused(R"("hi":3)", R"("hi":4294967296)", "4294967296, too large");

@@ -40,7 +40,8 @@ class Artifact {
   /// @param verify  Check every entry's checksum (reads the whole file once, without keeping it).
   /// @throws IoError if it cannot be opened, FormatError if any rule above is broken, naming the
   ///         entry; Unsupported if its version is newer than this library.
-  [[nodiscard]] static std::shared_ptr<const Artifact> open(const std::string& path, bool verify = true);
+  [[nodiscard]] static std::shared_ptr<const Artifact> open(const std::string& path,
+                                                            bool verify = true);
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const std::string& metadata() const noexcept { return metadata_; }  ///< JSON object
@@ -68,7 +69,8 @@ class ArtifactWriter {
   ~ArtifactWriter();
   /// Borrowed: `bytes` must live until write(). @throws InvalidArgument on a duplicate name or a
   /// shape that does not give bytes.size().
-  void add(std::string name, DType dtype, std::vector<std::size_t> shape, std::span<const std::byte> bytes);
+  void add(std::string name, DType dtype, std::vector<std::size_t> shape,
+           std::span<const std::byte> bytes);
   /// @param inputs  Files the content was made from: `path` may not be one of them.
   /// @throws IoError naming path and reason, InvalidArgument if `path` is an input; then nothing is
   ///         left at `path` but what was there.

@@ -28,7 +28,8 @@ class AtomicFile {
   /// @throws IoError (disk full, …).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
-  /// Makes the file durable and visible. Call once, last. @throws IoError; then the old file remains.
+  /// Makes the file durable and visible. Call once, last. @throws IoError; then the old file
+  /// remains.
   void commit();
 
  private:

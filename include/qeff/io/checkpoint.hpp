@@ -15,13 +15,16 @@ namespace qeff {
 class Checkpoint {
  public:
   /// Reads config.json and model.safetensors, or the shards of model.safetensors.index.json (names
-  /// must be relative, without ".."). Every file is validated whole before any tensor is handed out.
+  /// must be relative, without ".."). Every file is validated whole before any tensor is handed
+  /// out.
   /// @throws IoError, FormatError (file, tensor, offset); Unsupported for pickle-only directories,
   ///         with the command that converts them.
   [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const std::string& directory);
 
   [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
-  [[nodiscard]] const std::string& config() const noexcept { return config_; }  ///< text of config.json
+  [[nodiscard]] const std::string& config() const noexcept {
+    return config_;
+  }  ///< text of config.json
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
   /// @throws FormatError naming the directory, the tensor and up to five names that come close.

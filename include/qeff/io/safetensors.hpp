@@ -1,7 +1,8 @@
 /// @file
 /// safetensors files: validated whole, then mapped.
 ///
-///     u64 N, little-endian | N bytes of JSON: name → {dtype, shape, data_offsets [begin, end)} | data
+///     u64 N, little-endian | N bytes of JSON: name → {dtype, shape, data_offsets [begin, end)} |
+///     data
 ///
 /// Guarantee: an opened file breaks no rule of the format. N <= 100 000 000 and inside the file; no
 /// duplicate keys; the ranges tile the data without hole, overlap or rest; each range has exactly
@@ -63,7 +64,8 @@ class SafetensorsFile {
 
 /// Writes the tensors atomically, widest elements first, then by name; the header is padded so that
 /// the data is 8-byte aligned.
-/// @throws InvalidArgument on a duplicate name, a byte count that is not the one of dtype and shape,
+/// @throws InvalidArgument on a duplicate name, a byte count that is not the one of dtype and
+/// shape,
 ///         or a dtype the format does not have; IoError.
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors,
                        const StringPairs& metadata = {}, std::span<const std::string> inputs = {});

@@ -31,6 +31,8 @@ struct QuantizationConfig {
   bool symmetric = true;            ///< affine, gptq; awq: no zero point
   std::string range = "minmax";     ///< affine: minmax, percentile, mse
   double percentile = 99.9;         ///< affine with range percentile
+  double smooth = 0.5;              ///< affine, gptq with 5 bits or more and int8 activations: how much of
+                                    ///< the spread of the input channels moves to the weights; 0: nothing
   std::string codebook = "nf4";     ///< codebook: nf4, fp4
   bool double_quant = false;        ///< codebook: 8-bit scales of scales
   std::string fp8_format = "e4m3";  ///< fp8: e4m3, e5m2

@@ -32,7 +32,7 @@ class PackedWeight(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs any operation on the dequantized weight."""
-        unwrap = lambda x: x.owner.dequantize() if isinstance(x, PackedWeight) else x  # noqa: E731
+        unwrap = lambda x: x.owner.dequantize() if isinstance(x, PackedWeight) else x
         args, kwargs = torch.utils._pytree.tree_map(unwrap, (args, kwargs or {}))
         return func(*args, **kwargs)
 

@@ -1,6 +1,6 @@
 /// @file
 /// The kernels of every x86 policy over software intrinsics: tests execute them on every x86
-/// machine (elsewhere the native kernels are enough to emulate).
+/// machine, whatever instructions it has.
 #pragma once
 
 #include <array>

@@ -1,7 +1,7 @@
 /// @file
 /// The x86 intrinsics of src/kernels/simd in plain C++, so that every x86 policy is executed by
-/// tests on every x86 machine. Found in place of the compiler's <immintrin.h> by emulated_tables.cpp only, whose
-/// include path begins with this folder.
+/// tests on every x86 machine. Found in place of the compiler's <immintrin.h> by emulated_tables.cpp
+/// only, whose include path begins with this folder.
 ///
 /// Each function does what Intel's manual says for the instruction of that name, NaN and rounding
 /// included (round to nearest, denormals kept unless the manual says otherwise).
