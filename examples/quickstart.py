@@ -78,7 +78,9 @@ class Torch:
     """The float32 model as sentence-transformers runs it: mean of the states, length 1."""
 
     def __init__(self, directory: Path) -> None:
-        self.model = transformers.AutoModel.from_pretrained(str(directory), dtype=torch.float32).eval()
+        self.model = transformers.AutoModel.from_pretrained(
+            str(directory), dtype=torch.float32
+        ).eval()
         self.tokenizer = text_tokenizer(read_tokenizer_files(directory), MODEL)
 
     def generate(self, inputs: dict[str, Any]) -> np.ndarray:
@@ -117,9 +119,14 @@ def compile_all(out: Path, calibration: list[str] | None) -> tuple[list[Row], di
     model = qeff.QEFFAutoModel.from_pretrained(MODEL, pooling="mean")
     for name, (file, config) in SCHEMES.items():
         started = time.perf_counter()
-        path = Path(model.compile(out / f"{file}.qeff", quantization=config, calibration=calibration))
+        path = Path(
+            model.compile(out / f"{file}.qeff", quantization=config, calibration=calibration)
+        )
         seconds = time.perf_counter() - started
-        print(f"  {name:<16} {path.stat().st_size / 1e6:6.1f} MB  {seconds:5.1f} s  {path.name}", flush=True)
+        print(
+            f"  {name:<16} {path.stat().st_size / 1e6:6.1f} MB  {seconds:5.1f} s  {path.name}",
+            flush=True,
+        )
         (out / f"{file}.report.md").write_text(model.report.to_markdown(), encoding="utf-8")
         rows.append(Row(name, path.stat().st_size, seconds))
         sessions[name] = qeff.load(path)
@@ -133,8 +140,10 @@ def measure_quality(rows: list[Row], runners: dict[str, Any], sts: Path) -> str:
         note = f"Spearman on all {len(scores):,} pairs of {sts.name}; cosine to fp32 of their first sentences."
     else:
         first, second, scores = builtin_texts(), [], []
-        note = (f"No Spearman: {sts.name} is not there (give it with --sts); "
-                f"cosine to fp32 of the {len(first)} built-in sentences.")
+        note = (
+            f"No Spearman: {sts.name} is not there (give it with --sts); "
+            f"cosine to fp32 of the {len(first)} built-in sentences."
+        )
     reference = None
     for row in rows:
         embeddings = runners[row.name].encode(first)
@@ -142,7 +151,9 @@ def measure_quality(rows: list[Row], runners: dict[str, Any], sts: Path) -> str:
         similar = cosines(embeddings, reference)
         row.mean_cosine, row.min_cosine = float(similar.mean()), float(similar.min())
         if scores:
-            row.spearman = 100 * spearman(cosines(embeddings, runners[row.name].encode(second)), scores)
+            row.spearman = 100 * spearman(
+                cosines(embeddings, runners[row.name].encode(second)), scores
+            )
     return note
 
 
@@ -163,7 +174,9 @@ def seconds_of(run: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def measure_speed(rows: list[Row], runners: dict[str, Any], inputs: tuple[Any, Any], rounds: int) -> None:
+def measure_speed(
+    rows: list[Row], runners: dict[str, Any], inputs: tuple[Any, Any], rounds: int
+) -> None:
     """Runs everything in turns, so that a slow moment of the machine hits all alike."""
     wide, short = inputs
     for row in rows:  # once to warm up
@@ -179,21 +192,49 @@ def measure_speed(rows: list[Row], runners: dict[str, Any], inputs: tuple[Any, A
 
 def table(rows: list[Row]) -> str:
     """The rows as Markdown, columns aligned."""
-    head = ("model", "STS-B test ρ×100", "mean cosine", "min cosine", "MB", "sentences/s", "× torch",
-            "ms, 14 tokens", "× torch", "compile s")
+    head = (
+        "model",
+        "STS-B test ρ×100",
+        "mean cosine",
+        "min cosine",
+        "MB",
+        "sentences/s",
+        "× torch",
+        "ms, 14 tokens",
+        "× torch",
+        "compile s",
+    )
     base = rows[0]
     cells = [head]
     for row in rows:
         score = "" if row.spearman is None else f"{row.spearman:.2f}"
-        cells.append((
-            row.name, score, f"{row.mean_cosine:.4f}", f"{row.min_cosine:.4f}", f"{row.bytes / 1e6:.1f}",
-            f"{row.sentences_per_second:.1f}", f"{row.sentences_per_second / base.sentences_per_second:.2f}",
-            f"{row.milliseconds:.2f}", f"{base.milliseconds / row.milliseconds:.2f}", f"{row.compile_s:.1f}",
-        ))
+        cells.append(
+            (
+                row.name,
+                score,
+                f"{row.mean_cosine:.4f}",
+                f"{row.min_cosine:.4f}",
+                f"{row.bytes / 1e6:.1f}",
+                f"{row.sentences_per_second:.1f}",
+                f"{row.sentences_per_second / base.sentences_per_second:.2f}",
+                f"{row.milliseconds:.2f}",
+                f"{base.milliseconds / row.milliseconds:.2f}",
+                f"{row.compile_s:.1f}",
+            )
+        )
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    lines = ["| " + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths)))
-             + " |" for line in cells]
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
+    lines = [
+        "| "
+        + " | ".join(
+            c.ljust(w) if i == 0 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in cells
+    ]
+    rule = (
+        "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
+    )
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
@@ -213,14 +254,23 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     cpu = qeff.cpu_info()
-    machine = (f"{cpu['model']}, {cpu['cores']} cores, kernels: {cpu['active']} (of {', '.join(cpu['isa'])}); "
-               f"qeff {qeff.__version__}, torch {torch.__version__}, Python {platform.python_version()}")
+    machine = (
+        f"{cpu['model']}, {cpu['cores']} cores, kernels: {cpu['active']} (of {', '.join(cpu['isa'])}); "
+        f"qeff {qeff.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    )
     print(machine)
     torch.set_num_threads(cpu["cores"])
     source = resolve_model(MODEL)
-    texts = options.calibration.read_text(encoding="utf-8").splitlines() if options.calibration else None
-    calibration = (f"{len(texts)} lines of {options.calibration}" if texts else
-                   f"built-in text, {len(builtin_texts())} sentences, qeff/data/calibration.txt, Apache-2.0")
+    texts = (
+        options.calibration.read_text(encoding="utf-8").splitlines()
+        if options.calibration
+        else None
+    )
+    calibration = (
+        f"{len(texts)} lines of {options.calibration}"
+        if texts
+        else f"built-in text, {len(builtin_texts())} sentences, qeff/data/calibration.txt, Apache-2.0"
+    )
     print(f"Calibration of AWQ and GPTQ: {calibration}\nCompiling {MODEL}:")
     rows, runners = compile_all(options.out, texts)
     rows.insert(0, Row("fp32 (torch)", (source.path / "model.safetensors").stat().st_size, 0.0))
@@ -228,20 +278,32 @@ def main() -> None:
     print("Measuring quality ...", flush=True)
     note = measure_quality(rows, runners, options.sts)
     print("Measuring speed ...", flush=True)
-    measure_speed(rows, runners, batches(runners[rows[0].name].tokenizer), 3 if options.quick else 9)
-    method = (f"{note} Sentences/s: batch {BATCH} x {TOKENS} tokens; everything in turns on {cpu['cores']} threads, "
-              f"medians of {len(rows[0].batch_s)} and {len(rows[0].short_s)} rounds.")
+    measure_speed(
+        rows, runners, batches(runners[rows[0].name].tokenizer), 3 if options.quick else 9
+    )
+    method = (
+        f"{note} Sentences/s: batch {BATCH} x {TOKENS} tokens; everything in turns on {cpu['cores']} threads, "
+        f"medians of {len(rows[0].batch_s)} and {len(rows[0].short_s)} rounds."
+    )
     pairs = similarities(runners["int8"])
     text = "\n".join([machine, "", table(rows), "", method, "", "Similarities (int8):", *pairs])
     print("\n" + text)
     (options.out / "results.md").write_text(text + "\n", encoding="utf-8")
     document = {
-        "machine": machine, "method": method, "calibration": calibration, "similarities": pairs,
-        "rows": [asdict(r) | {"sentences_per_second": r.sentences_per_second, "milliseconds": r.milliseconds}
-                 for r in rows],
+        "machine": machine,
+        "method": method,
+        "calibration": calibration,
+        "similarities": pairs,
+        "rows": [
+            asdict(r)
+            | {"sentences_per_second": r.sentences_per_second, "milliseconds": r.milliseconds}
+            for r in rows
+        ],
     }
     (options.out / "results.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-    print(f"\nIn {options.out}: results.md, results.json, artifacts, reports. {time.perf_counter() - started:.0f} s")
+    print(
+        f"\nIn {options.out}: results.md, results.json, artifacts, reports. {time.perf_counter() - started:.0f} s"
+    )
 
 
 if __name__ == "__main__":

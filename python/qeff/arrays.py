@@ -37,9 +37,13 @@ def widen_bf16(bits: NDArray[np.uint16]) -> FloatArray:
 def _torch_to_numpy(tensor: Any, name: str) -> NDArray[Any]:
     torch = sys.modules["torch"]
     if tensor.device.type != "cpu":
-        raise InvalidArgument(f"{name}: is on device {tensor.device}; qeff works on CPU tensors, use .cpu()")
+        raise InvalidArgument(
+            f"{name}: is on device {tensor.device}; qeff works on CPU tensors, use .cpu()"
+        )
     if tensor.layout != torch.strided:
-        raise InvalidArgument(f"{name}: is {tensor.layout}; qeff needs a dense tensor, use .to_dense()")
+        raise InvalidArgument(
+            f"{name}: is {tensor.layout}; qeff needs a dense tensor, use .to_dense()"
+        )
     plain = tensor.detach()
     if plain.dtype == torch.bfloat16:
         return widen_bf16(plain.view(torch.int16).numpy().view(np.uint16))
@@ -53,7 +57,9 @@ def _to_numpy(value: Any, name: str) -> NDArray[Any]:
         return value
     if isinstance(value, list | tuple | float | int) or hasattr(value, "__array__"):
         return np.asarray(value)
-    raise TypeError(f"{name}: expected a numpy array or a torch CPU tensor, not {type(value).__name__}")
+    raise TypeError(
+        f"{name}: expected a numpy array or a torch CPU tensor, not {type(value).__name__}"
+    )
 
 
 def as_float_array(value: Any, name: str) -> FloatArray:
@@ -115,7 +121,9 @@ def as_int_array(value: Any, name: str) -> NDArray[np.int64]:
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise InvalidArgument(f"{name}: rows have different lengths; pad them or pass packed ids") from error
+            raise InvalidArgument(
+                f"{name}: rows have different lengths; pad them or pass packed ids"
+            ) from error
         if array.size == 0:
             array = array.astype(np.int64)
     else:
@@ -123,5 +131,7 @@ def as_int_array(value: Any, name: str) -> NDArray[np.int64]:
     if array.dtype.kind not in "iub":
         raise TypeError(f"{name}: has dtype {array.dtype}; expected whole numbers")
     if not array.dtype.isnative:
-        raise InvalidArgument(f"{name}: has byte order {array.dtype.str!r}; qeff needs the machine's own")
+        raise InvalidArgument(
+            f"{name}: has byte order {array.dtype.str!r}; qeff needs the machine's own"
+        )
     return array.astype(np.int64, copy=False)

@@ -38,7 +38,11 @@ class QEFFAutoModel:
     """
 
     def __init__(
-        self, source: ModelSource | None, pooling: Pooling = None, module: Any = None, runner: Runner | None = None
+        self,
+        source: ModelSource | None,
+        pooling: Pooling = None,
+        module: Any = None,
+        runner: Runner | None = None,
     ) -> None:
         if callable(pooling) or pooling is None:
             self._pooling: Pooling = pooling
@@ -51,7 +55,10 @@ class QEFFAutoModel:
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], pooling: Pooling = None, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        pooling: Pooling = None,
+        **kwargs: Any,
     ) -> QEFFAutoModel:
         """Finds a model.
 
@@ -125,7 +132,9 @@ class QEFFAutoModel:
         threads = thread_count(num_cores)
         config = resolve_config(quantization)
         if self._source is not None and self._source.is_artifact:
-            raise Unsupported(f"{self._source.path}: is compiled already; compile from the original model")
+            raise Unsupported(
+                f"{self._source.path}: is compiled already; compile from the original model"
+            )
         if pooling is not None:
             self._pooling = pooling if callable(pooling) else pooling_name(pooling)
         request = CompileRequest(
@@ -138,7 +147,11 @@ class QEFFAutoModel:
             strict=strict,
             progress=progress,
         )
-        path = self._compile_module(request) if self._module is not None else self._compile_native(request, normalize)
+        path = (
+            self._compile_module(request)
+            if self._module is not None
+            else self._compile_native(request, normalize)
+        )
         return str(path)
 
     def _compile_native(self, request: CompileRequest, normalize: bool | None) -> Path:
@@ -168,7 +181,9 @@ class QEFFAutoModel:
     def _ready(self) -> Runner:
         """The compiled model; in float32 if nobody called compile()."""
         if self._runner is None:
-            _log.warning("qeff: compile() was not called: running in float32; compile(quantization=...) is faster")
+            _log.warning(
+                "qeff: compile() was not called: running in float32; compile(quantization=...) is faster"
+            )
             self.compile(quantization=None)
         assert self._runner is not None
         return self._runner
@@ -194,7 +209,10 @@ class QEFFAutoModel:
     __call__ = generate
 
     def encode(
-        self, sentences: str | Sequence[str], normalize: bool | None = None, batch_size: int | None = None
+        self,
+        sentences: str | Sequence[str],
+        normalize: bool | None = None,
+        batch_size: int | None = None,
     ) -> FloatArray:
         """Embeddings (sentences, hidden) of texts; see :meth:`qeff.Session.encode`."""
         return self._ready().encode(sentences, normalize, self._pooling, batch_size)

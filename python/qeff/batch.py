@@ -74,13 +74,19 @@ def pack_rows(rows: Sequence[NDArray[np.int64]]) -> PackedTokens:
         raise InvalidArgument("no sequence of token ids: the list is empty")
     for index, row in enumerate(rows):
         if row.ndim != 1:
-            raise InvalidArgument(f"sequence {index}: has shape {row.shape}, expected a vector of token ids")
+            raise InvalidArgument(
+                f"sequence {index}: has shape {row.shape}, expected a vector of token ids"
+            )
         if row.size == 0:
             raise InvalidArgument(f"sequence {index}: has no token")
-    return PackedTokens(_ids32(np.concatenate(rows), "token ids"), _offsets([len(row) for row in rows]))
+    return PackedTokens(
+        _ids32(np.concatenate(rows), "token ids"), _offsets([len(row) for row in rows])
+    )
 
 
-def _matching(inputs: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+def _matching(
+    inputs: Mapping[str, Any], name: str, shape: tuple[int, ...]
+) -> NDArray[np.int64] | None:
     value = inputs.get(name)
     if value is None:
         return None
@@ -103,11 +109,15 @@ def pack_batch(inputs: Mapping[str, Any]) -> Batch:
         TypeError: arrays of anything but whole numbers.
     """
     if not isinstance(inputs, Mapping) and not hasattr(inputs, "keys"):
-        raise TypeError(f"inputs must be a dict with input_ids and attention_mask, not {type(inputs).__name__}")
+        raise TypeError(
+            f"inputs must be a dict with input_ids and attention_mask, not {type(inputs).__name__}"
+        )
     unknown = [name for name in inputs if name not in _KNOWN]
     if unknown or "input_ids" not in inputs:
         have = ", ".join(map(str, inputs)) or "nothing"
-        raise InvalidArgument(f"inputs: has {have}; expected input_ids, attention_mask and token_type_ids")
+        raise InvalidArgument(
+            f"inputs: has {have}; expected input_ids, attention_mask and token_type_ids"
+        )
     if inputs.get("position_ids") is not None:
         raise InvalidArgument("inputs: position_ids are the model's own, leave them out")
     ids = as_int_array(inputs["input_ids"], "input_ids")

@@ -21,7 +21,11 @@ _log = logging.getLogger("qeff")
 def cache_directory() -> Path:
     """``QEFF_CACHE``, else ``qeff`` in the user's cache directory; made if missing."""
     chosen = os.environ.get("QEFF_CACHE")
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "qeff"
+    base = (
+        Path(chosen)
+        if chosen
+        else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "qeff"
+    )
     base.mkdir(parents=True, exist_ok=True)
     return base
 

@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help is quick help
     add_completion=False,
 )
-evaluate = typer.Typer(help="Measure the quality of a model.", no_args_is_help=True, rich_markup_mode=None)
+evaluate = typer.Typer(
+    help="Measure the quality of a model.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(evaluate, name="eval")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -53,24 +55,39 @@ def guarded(command: _Command) -> _Command:
         except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("QEFF_DEBUG"):
                 raise
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+            reason = (
+                "interrupted"
+                if isinstance(error, KeyboardInterrupt)
+                else str(error) or type(error).__name__
+            )
             typer.echo(f"qeff: error: {reason}", err=True)
             raise typer.Exit(_exit_code(error)) from error
 
     return run  # type: ignore[return-value]
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Hugging Face id or directory, or a .qeff artifact.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Hugging Face id or directory, or a .qeff artifact.")
+]
 Out = Annotated[Path, typer.Argument(metavar="OUT.qeff", help="The artifact to write.")]
-Scheme = Annotated[str, typer.Option(help="int8, int4, awq, gptq, fp8, fp8_e5m2, nf4, fp4 or none.")]
+Scheme = Annotated[
+    str, typer.Option(help="int8, int4, awq, gptq, fp8, fp8_e5m2, nf4, fp4 or none.")
+]
 Bits = Annotated[int | None, typer.Option(help="Bits of a weight, 2 to 8.")]
 GroupSize = Annotated[int | None, typer.Option(help="Columns that share a scale, -1: a whole row.")]
 CalibrationFile = Annotated[
-    Path | None, typer.Option("--calibration", help="Texts for awq and gptq, one a line. Default: a small built-in text.")
+    Path | None,
+    typer.Option(
+        "--calibration", help="Texts for awq and gptq, one a line. Default: a small built-in text."
+    ),
 ]
 Cores = Annotated[int | None, typer.Option(help="Threads. Default: all.")]
-Pooling = Annotated[str | None, typer.Option(help="mean, cls, max or none. Default: what the model says.")]
-Strict = Annotated[bool, typer.Option("--strict", help="A layer not quantized as asked is an error.")]
+Pooling = Annotated[
+    str | None, typer.Option(help="mean, cls, max or none. Default: what the model says.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="A layer not quantized as asked is an error.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Text = Annotated[str, typer.Option(help="File of texts, one a line; - is standard input.")]
 
@@ -98,8 +115,18 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL by a scheme and write the artifact OUT.qeff."""
-    _compile(model, out, scheme=scheme, bits=bits, group_size=group_size, calibration=calibration,
-             num_cores=num_cores, pooling=pooling, strict=strict, as_json=as_json)
+    _compile(
+        model,
+        out,
+        scheme=scheme,
+        bits=bits,
+        group_size=group_size,
+        calibration=calibration,
+        num_cores=num_cores,
+        pooling=pooling,
+        strict=strict,
+        as_json=as_json,
+    )
 
 
 @app.command(name="compile")
@@ -117,8 +144,18 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Compile MODEL to the artifact OUT.qeff, in int8 unless told otherwise."""
-    _compile(model, out, scheme=scheme, bits=bits, group_size=group_size, calibration=calibration,
-             num_cores=num_cores, pooling=pooling, strict=strict, as_json=as_json)
+    _compile(
+        model,
+        out,
+        scheme=scheme,
+        bits=bits,
+        group_size=group_size,
+        calibration=calibration,
+        num_cores=num_cores,
+        pooling=pooling,
+        strict=strict,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -129,7 +166,9 @@ def encode(
     scheme: Scheme = "int8",
     num_cores: Cores = None,
     pooling: Pooling = None,
-    normalize: Annotated[bool | None, typer.Option(help="To length 1. Default: what the model says.")] = None,
+    normalize: Annotated[
+        bool | None, typer.Option(help="To length 1. Default: what the model says.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the embedding of each line of a text: numbers, one embedding a line."""
@@ -138,14 +177,22 @@ def encode(
     sentences = work.read_lines(text)
     compiled = work.open_model(model, scheme, num_cores, pooling)
     embeddings = compiled.encode(sentences, normalize=normalize)
-    document = {"model": model, "artifact": compiled.path, "texts": sentences, "embeddings": embeddings.tolist()}
+    document = {
+        "model": model,
+        "artifact": compiled.path,
+        "texts": sentences,
+        "embeddings": embeddings.tolist(),
+    }
     work.emit(document, as_json, work.show_embeddings)
 
 
 @app.command()
 @guarded
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A .qeff or .safetensors file, or a model directory.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A .qeff or .safetensors file, or a model directory."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Show what a file or directory holds, after checking it whole."""
@@ -179,7 +226,9 @@ def explain(
 @guarded
 def sts(
     model: Model,
-    text: Annotated[Path, typer.Option(help="CSV of sentence1,sentence2,score as the STS Benchmark has it.")],
+    text: Annotated[
+        Path, typer.Option(help="CSV of sentence1,sentence2,score as the STS Benchmark has it.")
+    ],
     scheme: Scheme = "int8",
     num_cores: Cores = None,
     pooling: Pooling = None,

@@ -37,7 +37,9 @@ def make_config(scheme: str, bits: int | None = None, group_size: int | None = N
     for name, value in (("bits", bits), ("group_size", group_size)):
         if value is not None:
             if not hasattr(config, name):
-                raise InvalidArgument(f'scheme "{scheme}" has no {name.replace("_", " ")} to choose')
+                raise InvalidArgument(
+                    f'scheme "{scheme}" has no {name.replace("_", " ")} to choose'
+                )
             changes[name] = value
     if group_size is not None and isinstance(config, AffineConfig):
         changes["granularity"] = "per_channel" if group_size == -1 else "per_group"
@@ -76,19 +78,28 @@ def compile_model(
     return loaded
 
 
-def open_model(model: str, scheme: str, num_cores: int | None, pooling: str | None) -> QEFFAutoModel:
+def open_model(
+    model: str, scheme: str, num_cores: int | None, pooling: str | None
+) -> QEFFAutoModel:
     """A model ready to run: an artifact as it is, anything else compiled by ``scheme`` into the cache."""
     if resolve_model(model).is_artifact:
         return QEFFAutoModel.from_pretrained(model, pooling=pooling, num_cores=num_cores)
     return compile_model(model, None, scheme=scheme, num_cores=num_cores, pooling=pooling)
 
 
-def evaluate_sts(model: str, text: Path, scheme: str, num_cores: int | None, pooling: str | None) -> Document:
+def evaluate_sts(
+    model: str, text: Path, scheme: str, num_cores: int | None, pooling: str | None
+) -> Document:
     """The document of ``qeff eval sts``."""
     compiled = open_model(model, scheme, num_cores, pooling)
     score, pairs = sts_score(compiled.encode, text)
-    return {"model": model, "artifact": compiled.path, "text": str(text), "pairs": pairs,
-            "spearman_x100": round(score, 4)}
+    return {
+        "model": model,
+        "artifact": compiled.path,
+        "text": str(text),
+        "pairs": pairs,
+        "spearman_x100": round(score, 4),
+    }
 
 
 def machine_info() -> Document:
@@ -112,10 +123,18 @@ def _inspect_directory(path: Path) -> Document:
     checkpoint = _core.Checkpoint.open(str(path))
     config = json.loads(checkpoint.config)
     reason = _core.why_not_native(checkpoint.config)
-    facts = {"model_type": config.get("model_type"), "architectures": config.get("architectures"),
-             "runs": f"through transformers: {reason}" if reason else "natively"}
+    facts = {
+        "model_type": config.get("model_type"),
+        "architectures": config.get("architectures"),
+        "runs": f"through transformers: {reason}" if reason else "natively",
+    }
     tensors = {name: checkpoint.describe(name) for name in checkpoint.names()}
-    return {"path": str(path), "kind": "directory", "metadata": facts, "tensors": _tensor_rows(tensors)}
+    return {
+        "path": str(path),
+        "kind": "directory",
+        "metadata": facts,
+        "tensors": _tensor_rows(tensors),
+    }
 
 
 def inspect_path(name: str) -> Document:
@@ -127,20 +146,33 @@ def inspect_path(name: str) -> Document:
     path = Path(name)
     if path.is_file() and path.suffix == ".safetensors":
         header = _core.read_safetensors_header(name)
-        return {"path": name, "kind": "safetensors", "metadata": header["metadata"],
-                "tensors": _tensor_rows(header["tensors"])}
+        return {
+            "path": name,
+            "kind": "safetensors",
+            "metadata": header["metadata"],
+            "tensors": _tensor_rows(header["tensors"]),
+        }
     if path.is_file() and path.suffix not in {"", ".qeff"}:
-        raise InvalidArgument(f"{name}: is neither a .qeff nor a .safetensors file nor a model directory")
+        raise InvalidArgument(
+            f"{name}: is neither a .qeff nor a .safetensors file nor a model directory"
+        )
     source = resolve_model(name)
     if not source.is_artifact:
         return _inspect_directory(source.path)
     artifact = _core.Artifact.open(str(source.path), True)
     tensors = {str(row["name"]): row for row in artifact.entries}
-    return {"path": name, "kind": "artifact", "metadata": json.loads(artifact.metadata), "bytes": artifact.file_bytes,
-            "tensors": _tensor_rows(tensors)}
+    return {
+        "path": name,
+        "kind": "artifact",
+        "metadata": json.loads(artifact.metadata),
+        "bytes": artifact.file_bytes,
+        "tensors": _tensor_rows(tensors),
+    }
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[str] = ()) -> None:
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[str] = ()
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -166,8 +198,14 @@ def show_report(document: Document) -> None:
     rows = document.pop("rows")
     columns = ("layer", "scheme", "bytes", "SQNR dB", "cosine", "note")
     cells = [
-        (r["name"], r["scheme"], r.get("bytes", ""), f"{r.get('sqnr_db', 0):.1f}", f"{r.get('cosine', 0):.5f}",
-         r.get("note", ""))
+        (
+            r["name"],
+            r["scheme"],
+            r.get("bytes", ""),
+            f"{r.get('sqnr_db', 0):.1f}",
+            f"{r.get('cosine', 0):.5f}",
+            r.get("note", ""),
+        )
         for r in rows
     ]
     _table(columns, cells, ("bytes", "SQNR dB", "cosine"))
@@ -184,7 +222,9 @@ def show_tensors(document: Document) -> None:
     """Facts, metadata and tensors of a file."""
     tensors = document.pop("tensors")
     metadata = document.pop("metadata")
-    plain = {k: v for k, v in metadata.items() if not isinstance(v, dict | list) or len(str(v)) < 80}
+    plain = {
+        k: v for k, v in metadata.items() if not isinstance(v, dict | list) or len(str(v)) < 80
+    }
     show_facts(document | plain)
     rows = [(t["name"], t["dtype"], "x".join(map(str, t["shape"])), t["nbytes"]) for t in tensors]
     _table(("tensor", "dtype", "shape", "bytes"), rows, ("bytes",))
@@ -195,4 +235,3 @@ def show_embeddings(document: Document) -> None:
     """One embedding a line, numbers between spaces."""
     for row in document["embeddings"]:
         print(" ".join(f"{value:.6g}" for value in row))
-

@@ -10,11 +10,13 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from typing_extensions import Self
 
 from ._core import InvalidArgument
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "AWQConfig",
@@ -27,7 +29,6 @@ __all__ = [
 ]
 
 _ACTIVATIONS = (None, "int8", "bf16")
-_Self = TypeVar("_Self", bound="Config")
 
 
 def closest(name: str, names: list[str]) -> str:
@@ -64,7 +65,9 @@ class Config:
         """Checks the fields of the recipe itself."""
 
     def _fail(self, name: str, must: str) -> None:
-        raise InvalidArgument(f"{type(self).__name__}: {name}={getattr(self, name)!r} must be {must}")
+        raise InvalidArgument(
+            f"{type(self).__name__}: {name}={getattr(self, name)!r} must be {must}"
+        )
 
     def _one_of(self, name: str, allowed: tuple[Any, ...]) -> None:
         if getattr(self, name) not in allowed:
@@ -82,7 +85,11 @@ class Config:
 
     def _number(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not low <= value <= high
+        ):
             self._fail(name, f"a number in {low}..{high}")
 
     def _group(self, name: str = "group_size") -> None:
@@ -113,7 +120,9 @@ class Config:
         known = [f.name for f in dataclasses.fields(target)]
         for name in fields:
             if name not in known:
-                raise InvalidArgument(f"{target.__name__}: unknown parameter {name!r}{closest(name, known)}")
+                raise InvalidArgument(
+                    f"{target.__name__}: unknown parameter {name!r}{closest(name, known)}"
+                )
         return target(**fields)
 
     def native(self) -> dict[str, Any]:

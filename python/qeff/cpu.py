@@ -53,8 +53,10 @@ def thread_count(num_cores: int | None) -> int:
     if num_cores > available:
         if num_cores not in _said:
             _said.add(num_cores)
-            _log.warning("qeff: num_cores=%d, but this process may use %d: using all of them", num_cores, available)
+            _log.warning(
+                "qeff: num_cores=%d, but this process may use %d: using all of them",
+                num_cores,
+                available,
+            )
         return available
     return num_cores
-
-

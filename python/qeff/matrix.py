@@ -38,7 +38,10 @@ def _affine(w: FloatArray, config: AffineConfig) -> QuantizedMatrix:
 
 def _awq(w: FloatArray, config: AWQConfig, hessian: _core.Hessian, threads: int) -> QuantizedMatrix:
     solver = _core.AwqConfig(
-        bits=config.bits, group_size=max(config.group_size, 0), zero_point=config.zero_point, **config.solver()
+        bits=config.bits,
+        group_size=max(config.group_size, 0),
+        zero_point=config.zero_point,
+        **config.solver(),
     )
     matrix = hessian.matrix
     scales, _ = _core.awq_scales([w], matrix, hessian.mean_abs, solver, threads)
@@ -46,7 +49,9 @@ def _awq(w: FloatArray, config: AWQConfig, hessian: _core.Hessian, threads: int)
     return _core.with_input_scale(q, np.float32(1.0) / scales)
 
 
-def _gptq(w: FloatArray, config: GPTQConfig, hessian: _core.Hessian, threads: int) -> QuantizedMatrix:
+def _gptq(
+    w: FloatArray, config: GPTQConfig, hessian: _core.Hessian, threads: int
+) -> QuantizedMatrix:
     q, _ = _core.gptq(
         w,
         hessian.matrix,
@@ -59,7 +64,9 @@ def _gptq(w: FloatArray, config: GPTQConfig, hessian: _core.Hessian, threads: in
     return q
 
 
-def quantize_rows(w: FloatArray, config: Config, hessian: _core.Hessian | None, threads: int = 0) -> QuantizedMatrix:
+def quantize_rows(
+    w: FloatArray, config: Config, hessian: _core.Hessian | None, threads: int = 0
+) -> QuantizedMatrix:
     """Quantizes a float32 matrix (rows, columns) by any recipe.
 
     Args:
@@ -70,7 +77,9 @@ def quantize_rows(w: FloatArray, config: Config, hessian: _core.Hessian | None, 
         return _affine(w, config)
     if isinstance(config, CodebookConfig):
         group = config.group_size if config.group_size > 0 else w.shape[1]
-        return _core.quantize_codebook(w, codebook=config.codebook, group_size=group, double_quant=config.double_quant)
+        return _core.quantize_codebook(
+            w, codebook=config.codebook, group_size=group, double_quant=config.double_quant
+        )
     if isinstance(config, FP8Config):
         return _core.quantize_fp8(w, format=config.format, granularity=config.granularity)
     if isinstance(config, GPTQConfig | AWQConfig):
@@ -83,7 +92,9 @@ def quantize_rows(w: FloatArray, config: Config, hessian: _core.Hessian | None, 
     raise InvalidArgument("quantize: None is no scheme; pack_float keeps float weights")
 
 
-def quantize(w: Any, config: Quantization, *, inputs: Any = None, num_cores: int | None = None) -> QuantizedMatrix:
+def quantize(
+    w: Any, config: Quantization, *, inputs: Any = None, num_cores: int | None = None
+) -> QuantizedMatrix:
     """Quantizes a weight matrix.
 
     Args:
@@ -157,15 +168,19 @@ def matmul(
         raise TypeError(f"matmul: expected what qeff.pack returns, not {type(weights).__name__}")
     values = as_float_array(x, "x")
     if values.ndim == 0 or values.shape[-1] != weights.k:
-        raise InvalidArgument(f"matmul: x has shape {values.shape}, the weights ({weights.n}, {weights.k}) need "
-                              f"(..., {weights.k})")
+        raise InvalidArgument(
+            f"matmul: x has shape {values.shape}, the weights ({weights.n}, {weights.k}) need "
+            f"(..., {weights.k})"
+        )
     rows = _row_contiguous(values.reshape(-1, weights.k))
     addend = None
     if residual is not None:
         addend = as_float_array(residual, "residual")
         if addend.shape != (*values.shape[:-1], weights.n):
-            raise InvalidArgument(f"matmul: residual has shape {addend.shape}, expected "
-                                  f"{(*values.shape[:-1], weights.n)}")
+            raise InvalidArgument(
+                f"matmul: residual has shape {addend.shape}, expected "
+                f"{(*values.shape[:-1], weights.n)}"
+            )
         addend = np.ascontiguousarray(addend.reshape(-1, weights.n))
     offset = None if bias is None else np.ascontiguousarray(as_float_array(bias, "bias"))
     y = _core.matmul(rows, weights, offset, activation, addend, None, thread_count(num_cores))

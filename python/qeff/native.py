@@ -62,7 +62,9 @@ def why_not_native(directory: Path) -> str:
     """
     path = directory / "config.json"
     if not path.is_file():
-        raise FormatError(f"{directory}: has no config.json; expected a Hugging Face model directory")
+        raise FormatError(
+            f"{directory}: has no config.json; expected a Hugging Face model directory"
+        )
     if not isinstance(_read_json(path), dict):
         raise FormatError(f"{path}: is not a JSON object")
     return _core.why_not_native(path.read_text(encoding="utf-8"))
@@ -78,8 +80,14 @@ def model_defaults(directory: Path) -> tuple[str, bool]:
     pooling = "none"
     if path.is_file():
         config = _read_json(path)
-        modes = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
-        chosen = [name for key, name in modes.items() if config.get(key)] or [config.get("pooling_mode")]
+        modes = {
+            "pooling_mode_cls_token": "cls",
+            "pooling_mode_mean_tokens": "mean",
+            "pooling_mode_max_tokens": "max",
+        }
+        chosen = [name for key, name in modes.items() if config.get(key)] or [
+            config.get("pooling_mode")
+        ]
         pooling = chosen[0] if len(chosen) == 1 and chosen[0] in modes.values() else "none"
     modules = directory / "modules.json"
     normalize = modules.is_file() and any(
@@ -107,7 +115,9 @@ def _packed(calibration: Calibration | None, source: ModelSource) -> Any:
 
 def _check_output(out: Path, source: ModelSource) -> None:
     if out.is_dir():
-        raise InvalidArgument(f"{out}: is a directory; the output is a file, e.g. {out / 'model.qeff'}")
+        raise InvalidArgument(
+            f"{out}: is a directory; the output is a file, e.g. {out / 'model.qeff'}"
+        )
     if out.exists() and any(out.samefile(p) for p in source.path.rglob("*") if p.is_file()):
         raise InvalidArgument(f"{out}: is a file of the model itself; choose another output")
 
@@ -122,7 +132,7 @@ def compile_native(source: ModelSource, request: CompileRequest) -> tuple[Path, 
         ValueError, OSError: as the messages say; then nothing half-written remains.
     """
     calibration = _calibration(source, request)
-    recipe = {
+    recipe: dict[str, Any] = {
         "config": request.config.native() | {"strict": request.strict},
         "pooling": request.pooling,
         "normalize": request.normalize,

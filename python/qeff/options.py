@@ -45,7 +45,10 @@ def _one(value: Any) -> bool:
 _LIMITED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_devices": (_one, "this is one machine's CPU: use num_cores"),
     "device_group": (_falsy, "there is no device to choose: use num_cores"),
-    "mxfp6_matmul": (_falsy, 'MXFP6 is a format of another device: use quantization="fp8" or "awq"'),
+    "mxfp6_matmul": (
+        _falsy,
+        'MXFP6 is a format of another device: use quantization="fp8" or "awq"',
+    ),
     "mxint8_kv_cache": (_falsy, "an encoder has no KV cache"),
     "num_speculative_tokens": (_falsy, "an encoder generates no tokens"),
     "kv_cache_batch_size": (_falsy, "an encoder has no KV cache"),

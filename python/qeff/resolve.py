@@ -60,10 +60,12 @@ def _from_hub(name: str, tried: list[str]) -> Path | None:
 
     patterns = list(_HUB_FILES)
     try:
-        found = Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        found = Path(
+            huggingface_hub.snapshot_download(name, allow_patterns=patterns, local_files_only=True)
+        )
         if (found / "config.json").is_file():
             return found
-    except Exception:
+    except Exception:  # noqa: BLE001 - the hub raises what its HTTP client raises
         tried.append("the local Hugging Face cache: not there")
     if _truthy("HF_HUB_OFFLINE"):
         tried.append("the Hugging Face hub: HF_HUB_OFFLINE is set")
@@ -71,7 +73,7 @@ def _from_hub(name: str, tried: list[str]) -> Path | None:
     try:
         huggingface_hub.HfApi().model_info(name, timeout=_HUB_TIMEOUT_S)
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - likewise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         tried.append(f"the Hugging Face hub: {reason}")
         return None
@@ -86,7 +88,12 @@ def _local(name: str) -> ModelSource | None:
             if file.read(len(_MAGIC)) == _MAGIC or path.suffix == ".qeff":
                 return ModelSource(name, path, is_artifact=True)
         raise IoError(errno.ENOTDIR, "is neither a model directory nor a .qeff artifact", str(path))
-    if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".qeff" or name.count("/") > 1:
+    if (
+        path.is_absolute()
+        or name.startswith((".", "~"))
+        or path.suffix == ".qeff"
+        or name.count("/") > 1
+    ):
         raise IoError(errno.ENOENT, "no such model directory or artifact", str(path))
     return None
 
@@ -113,8 +120,11 @@ def resolve_model(name: str | os.PathLike[str]) -> ModelSource:
     if text in _MINILM_NAMES:
         bundled = packaged_minilm()
         if bundled:
-            _log.warning("qeff: %s: no hub in reach, using the copy inside the package %s", text, _MINILM_PACKAGE)
+            _log.warning(
+                "qeff: %s: no hub in reach, using the copy inside the package %s",
+                text,
+                _MINILM_PACKAGE,
+            )
             return ModelSource(text, bundled)
         tried.append(f"the package {_MINILM_PACKAGE.replace('_', '-')}: not installed")
     raise IoError(errno.ENOENT, "no such model; tried " + "; ".join(tried), text)
-

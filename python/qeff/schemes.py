@@ -65,7 +65,9 @@ def resolve_config(quantization: Quantization) -> Config:
                 f"known: {', '.join(names)}"
             )
         return make()
-    raise TypeError(f"quantization must be a scheme name, a config or None, not {type(quantization).__name__}")
+    raise TypeError(
+        f"quantization must be a scheme name, a config or None, not {type(quantization).__name__}"
+    )
 
 
 def scheme_label(config: Config) -> str:
@@ -77,7 +79,9 @@ def scheme_label(config: Config) -> str:
     if isinstance(config, CodebookConfig):
         return f"{config.codebook}-g{config.group_size}"
     if isinstance(config, AffineConfig):
-        return f"int{config.bits}" + (f"-g{config.group_size}" if config.granularity == "per_group" else "")
+        return f"int{config.bits}" + (
+            f"-g{config.group_size}" if config.granularity == "per_group" else ""
+        )
     if isinstance(config, GPTQConfig | AWQConfig):
         return f"{config.method}{config.bits}-g{config.group_size}"
     return config.method

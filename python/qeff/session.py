@@ -49,7 +49,9 @@ class Runner(Protocol):
 def pooling_name(pooling: str) -> str:
     """The one spelling of a pooling. Raises ValueError: unknown."""
     if pooling not in _POOLINGS:
-        raise InvalidArgument(f"unknown pooling {pooling!r}; known: {', '.join(_POOLINGS)}, or a function")
+        raise InvalidArgument(
+            f"unknown pooling {pooling!r}; known: {', '.join(_POOLINGS)}, or a function"
+        )
     return _POOLINGS[pooling]
 
 
@@ -184,7 +186,9 @@ class Session:
     ) -> FloatArray:
         tokens = pack_rows([np.asarray(row, np.int64) for row in ids])
         if how == "none":
-            raise InvalidArgument('encode: the model has no pooling; give pooling="mean", "cls" or "max"')
+            raise InvalidArgument(
+                'encode: the model has no pooling; give pooling="mean", "cls" or "max"'
+            )
         if not callable(how):
             return self._embed(tokens, how, normalize)
         width = max(map(len, ids))

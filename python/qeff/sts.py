@@ -31,7 +31,9 @@ def read_sts(path: str | os.PathLike[str]) -> tuple[list[str], list[str], list[f
                 a, b, score = row
                 scores.append(float(score))
             except ValueError as error:
-                raise FormatError(f"{path}: line {number} is not sentence1,sentence2,score") from error
+                raise FormatError(
+                    f"{path}: line {number} is not sentence1,sentence2,score"
+                ) from error
             first.append(a)
             second.append(b)
     if not scores:

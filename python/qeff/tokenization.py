@@ -83,7 +83,9 @@ def text_tokenizer(files: Mapping[str, str], owner: str) -> TextTokenizer:
         return _RustTokenizer(files["tokenizer.json"])
     if "tokenizer.json" in files or "vocab.txt" in files:
         return _WordPieceTokenizer(files)
-    raise Unsupported(f"{owner}: has no tokenizer.json or vocab.txt; pass token ids, or pip install transformers")
+    raise Unsupported(
+        f"{owner}: has no tokenizer.json or vocab.txt; pass token ids, or pip install transformers"
+    )
 
 
 def read_tokenizer_files(directory: Path) -> dict[str, str]:
@@ -101,7 +103,9 @@ class Tokenizer:
     def __init__(self, files: Mapping[str, str], owner: str) -> None:
         settings = json.loads(files.get("tokenizer_config.json", "{}"))
         length = settings.get("model_max_length", 512)
-        self.model_max_length = int(length) if isinstance(length, int | float) and length < 1e9 else 512
+        self.model_max_length = (
+            int(length) if isinstance(length, int | float) and length < 1e9 else 512
+        )
         self._tokenizer = text_tokenizer(files, owner)
 
     def __call__(
@@ -112,7 +116,7 @@ class Tokenizer:
         truncation: bool = True,
         max_length: int | None = None,
         return_tensors: str | None = "np",
-    ) -> dict[str, NDArray[np.int64]]:
+    ) -> dict[str, Any]:
         """Tokenizes.
 
         Args:
@@ -126,9 +130,13 @@ class Tokenizer:
             ``input_ids`` and ``attention_mask``, int64, shape (texts, tokens).
         """
         if not truncation:
-            raise Unsupported("Tokenizer: truncation=False is not available; give a larger max_length")
+            raise Unsupported(
+                "Tokenizer: truncation=False is not available; give a larger max_length"
+            )
         if return_tensors not in ("np", "pt", None):
-            raise InvalidArgument(f'Tokenizer: return_tensors={return_tensors!r} must be "np" or "pt"')
+            raise InvalidArgument(
+                f'Tokenizer: return_tensors={return_tensors!r} must be "np" or "pt"'
+            )
         limit = max_length or self.model_max_length
         ids = self._tokenizer.ids([text] if isinstance(text, str) else list(text), limit)
         width = limit if padding == "max_length" else max((len(row) for row in ids), default=0)

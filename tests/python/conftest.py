@@ -52,10 +52,26 @@ def make_bert(directory: Path, **changes: object) -> Path:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + c for c in letters), "the", "cat", "."]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *("##" + c for c in letters),
+        "the",
+        "cat",
+        ".",
+    ]
     config = transformers.BertConfig(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
-        max_position_embeddings=40, **changes,
+        vocab_size=len(words),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=40,
+        **changes,
     )
     transformers.BertModel(config).eval().save_pretrained(directory)
     (directory / "vocab.txt").write_text("\n".join(words) + "\n")
@@ -64,7 +80,9 @@ def make_bert(directory: Path, **changes: object) -> Path:
     )
     pooling = directory / "1_Pooling"
     pooling.mkdir(exist_ok=True)
-    (pooling / "config.json").write_text('{"word_embedding_dimension": 64, "pooling_mode_mean_tokens": true}')
+    (pooling / "config.json").write_text(
+        '{"word_embedding_dimension": 64, "pooling_mode_mean_tokens": true}'
+    )
     return directory
 
 

@@ -18,7 +18,13 @@ from qeff.integrations.modules import PackedEmbedding, PackedLinear
 
 def t5() -> tuple[Any, dict[str, Any]]:
     config = transformers.T5Config(
-        vocab_size=120, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, decoder_start_token_id=0
+        vocab_size=120,
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
     )
     return transformers.T5EncoderModel(config), text_inputs(120)
 
@@ -30,18 +36,36 @@ def gpt2() -> tuple[Any, dict[str, Any]]:
 
 def vit() -> tuple[Any, dict[str, Any]]:
     config = transformers.ViTConfig(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, image_size=32, patch_size=8
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        image_size=32,
+        patch_size=8,
     )
     return transformers.ViTModel(config), {"pixel_values": torch.randn(2, 3, 32, 32)}
 
 
 def whisper() -> tuple[Any, dict[str, Any]]:
     config = transformers.WhisperConfig(
-        vocab_size=100, num_mel_bins=16, d_model=64, encoder_layers=2, decoder_layers=1, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=128, decoder_ffn_dim=128, max_source_positions=20,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        vocab_size=100,
+        num_mel_bins=16,
+        d_model=64,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=128,
+        decoder_ffn_dim=128,
+        max_source_positions=20,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
     )
-    return transformers.WhisperModel(config).get_encoder(), {"input_features": torch.randn(2, 16, 40)}
+    return transformers.WhisperModel(config).get_encoder(), {
+        "input_features": torch.randn(2, 16, 40)
+    }
 
 
 def text_inputs(vocabulary: int) -> dict[str, Any]:
@@ -72,7 +96,9 @@ def mean_cosine(a: np.ndarray, b: np.ndarray, mask: Any = None) -> float:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("scheme", "least"), [("int8", 0.999), ("fp8", 0.998), ("nf4", 0.97), ("int4", 0.95)])
+@pytest.mark.parametrize(
+    ("scheme", "least"), [("int8", 0.999), ("fp8", 0.998), ("nf4", 0.97), ("int4", 0.95)]
+)
 def test_outputs_stay_close_to_float(name: str, scheme: str, least: float, tmp_path: Path) -> None:
     model, inputs = make(name)
     expected = states(model, inputs)
@@ -139,7 +165,9 @@ def test_the_artifact_gives_the_same_outputs(name: str, scheme: str, tmp_path: P
     assert [row["bytes"] for row in again.explain()] == [row["bytes"] for row in packed.explain()]
 
 
-def test_a_directory_runs_through_transformers_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_runs_through_transformers_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model, inputs = make("t5")
     expected = states(model, inputs)
     model.save_pretrained(tmp_path / "t5")
@@ -189,7 +217,9 @@ def test_a_packed_weight_looks_like_the_float_one() -> None:
 def test_nan_weights_are_named(tmp_path: Path) -> None:
     model, _ = make("vit")
     with torch.no_grad():
-        model.encoder.layer[1].output.dense.weight[3, 5] = float("nan") if hasattr(model, "encoder") else 0
+        model.encoder.layer[1].output.dense.weight[3, 5] = (
+            float("nan") if hasattr(model, "encoder") else 0
+        )
     out = tmp_path / "m.qeff"
     with pytest.raises(ValueError, match=r"output\.dense.*NaN"):
         qeff.QEFFAutoModel.from_model(model).compile(out, quantization="int8", progress=False)

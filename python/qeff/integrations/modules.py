@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from torch import nn
 
 from .. import _core
 from .._core import InvalidArgument, PackedMatrix
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["PackedEmbedding", "PackedLinear", "PackedWeight"]
 
@@ -23,16 +26,23 @@ class PackedWeight(torch.Tensor):
     owner: PackedLinear | PackedEmbedding
 
     @staticmethod
-    def __new__(cls, owner: PackedLinear | PackedEmbedding, shape: tuple[int, int]) -> PackedWeight:
+    def __new__(
+        cls: type[Self], owner: PackedLinear | PackedEmbedding, shape: tuple[int, int]
+    ) -> Self:
         """A tensor without memory, of this shape."""
-        weight: PackedWeight = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32, device="cpu")  # type: ignore[attr-defined]
+        weight = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32)
         weight.owner = owner
         return weight
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Runs any operation on the dequantized weight."""
-        unwrap = lambda x: x.owner.dequantize() if isinstance(x, PackedWeight) else x
+
+        def unwrap(x: Any) -> Any:
+            return x.owner.dequantize() if isinstance(x, PackedWeight) else x
+
         args, kwargs = torch.utils._pytree.tree_map(unwrap, (args, kwargs or {}))
         return func(*args, **kwargs)
 
@@ -42,7 +52,9 @@ class PackedWeight(torch.Tensor):
 
 def _refuse_training(x: torch.Tensor, module: nn.Module) -> None:
     if torch.is_grad_enabled() and x.requires_grad:
-        raise RuntimeError(f"{type(module).__name__}: packed weights are for inference; use torch.no_grad()")
+        raise RuntimeError(
+            f"{type(module).__name__}: packed weights are for inference; use torch.no_grad()"
+        )
 
 
 class PackedLinear(nn.Module):
@@ -58,7 +70,9 @@ class PackedLinear(nn.Module):
         self.in_features = self.nx = packed.k
         self.out_features = self.nf = packed.n
         self.bias: torch.Tensor | None
-        self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous().clone())
+        self.register_buffer(
+            "bias", None if bias is None else bias.detach().float().contiguous().clone()
+        )
         self.requires_grad_(False)
 
     @property
@@ -74,7 +88,9 @@ class PackedLinear(nn.Module):
         """(..., in_features) → (..., out_features), in the dtype of ``x``."""
         _refuse_training(x, self)
         if x.shape[-1] != self.in_features:
-            raise InvalidArgument(f"PackedLinear: x has shape {tuple(x.shape)}, expected (..., {self.in_features})")
+            raise InvalidArgument(
+                f"PackedLinear: x has shape {tuple(x.shape)}, expected (..., {self.in_features})"
+            )
         rows = x.detach().reshape(-1, self.in_features).to(torch.float32)
         if rows.stride(-1) != 1:
             rows = rows.contiguous()
@@ -91,7 +107,9 @@ class PackedLinear(nn.Module):
 class PackedEmbedding(nn.Module):
     """An embedding table of int8 rows, each with its scale."""
 
-    def __init__(self, codes: np.ndarray[Any, Any], scales: np.ndarray[Any, Any], padding_idx: int | None) -> None:
+    def __init__(
+        self, codes: np.ndarray[Any, Any], scales: np.ndarray[Any, Any], padding_idx: int | None
+    ) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = codes.shape
         self.padding_idx = padding_idx
@@ -114,7 +132,9 @@ class PackedEmbedding(nn.Module):
         flat = ids.reshape(-1)
         if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= self.num_embeddings):
             bad = int(flat[(flat < 0) | (flat >= self.num_embeddings)][0])
-            raise InvalidArgument(f"PackedEmbedding: id {bad} is outside the vocabulary of {self.num_embeddings}")
+            raise InvalidArgument(
+                f"PackedEmbedding: id {bad} is outside the vocabulary of {self.num_embeddings}"
+            )
         rows = self.codes.index_select(0, flat).to(torch.float32)
         rows *= self.scales.index_select(0, flat)[:, None]
         return rows.reshape(*ids.shape, self.embedding_dim)

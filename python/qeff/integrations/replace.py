@@ -57,7 +57,7 @@ def collect_hessians(
     handles = []
 
     def watch(name: str, width: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             rows = inputs[0].detach().reshape(-1, width).to(torch.float32)
             hessians.setdefault(name, _core.Hessian(width)).add(rows.numpy(), threads)
 
@@ -65,7 +65,9 @@ def collect_hessians(
 
     for name, module in targets(model).items():
         if _is_linear(module):
-            handles.append(module.register_forward_pre_hook(watch(name, linear_weight(module).shape[1])))
+            handles.append(
+                module.register_forward_pre_hook(watch(name, linear_weight(module).shape[1]))
+            )
     try:
         with torch.no_grad():
             for batch in batches:
@@ -82,7 +84,9 @@ def put_module(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, module)
 
 
-def _row(name: str, scheme: str, weight: Array, back: Array, nbytes: int, seconds: float, note: str) -> dict[str, Any]:
+def _row(
+    name: str, scheme: str, weight: Array, back: Array, nbytes: int, seconds: float, note: str
+) -> dict[str, Any]:
     metrics = _core.error_metrics(weight, back)
     return {
         "name": name,
@@ -107,7 +111,9 @@ def _pack_linear(
     note = ""
     try:
         if config.needs_calibration and hessian is None:
-            config = AffineConfig(bits=getattr(config, "bits", 4), granularity="per_group", symmetric=False)
+            config = AffineConfig(
+                bits=getattr(config, "bits", 4), granularity="per_group", symmetric=False
+            )
             note = "calibration never reached it: rounded to nearest"
         return _core.pack(quantize_rows(weight, config, hessian, threads), config.activations), note
     except ValueError as error:
@@ -124,7 +130,8 @@ def _others(model: nn.Module) -> list[str]:
     return [
         f"{name} ({type(module).__name__})"
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding) and type(module) not in (nn.Linear, nn.Embedding)
+        if isinstance(module, nn.Linear | nn.Embedding)
+        and type(module) not in (nn.Linear, nn.Embedding)
     ]
 
 
@@ -164,8 +171,17 @@ def replace_modules(
                 shared[key] = _pack_embedding(module, table)
             fresh: Any = shared[key]
             put_module(model, name, fresh)
-            rows.append(_row(name, "i8 rows", table, fresh.dequantize().numpy(), fresh.nbytes,
-                             time.perf_counter() - started, ""))
+            rows.append(
+                _row(
+                    name,
+                    "i8 rows",
+                    table,
+                    fresh.dequantize().numpy(),
+                    fresh.nbytes,
+                    time.perf_counter() - started,
+                    "",
+                )
+            )
             continue
         weight, note = linear_weight(module), ""
         if key not in shared:
@@ -175,6 +191,11 @@ def replace_modules(
         packed: Any = shared[key]
         put_module(model, name, PackedLinear(packed, module.bias, threads))
         seconds = time.perf_counter() - started
-        rows.append(_row(name, scheme_label(config), weight, packed.unpack(), packed.nbytes, seconds, note))
-    rows.extend({"name": entry, "scheme": "float32", "note": "kept float32: not a plain layer"} for entry in kept)
+        rows.append(
+            _row(name, scheme_label(config), weight, packed.unpack(), packed.nbytes, seconds, note)
+        )
+    rows.extend(
+        {"name": entry, "scheme": "float32", "note": "kept float32: not a plain layer"}
+        for entry in kept
+    )
     return rows

@@ -65,7 +65,13 @@ class ModuleRunner:
         path: its artifact.
     """
 
-    def __init__(self, module: nn.Module, path: Path | None, files: Mapping[str, str], defaults: tuple[str, bool]):
+    def __init__(
+        self,
+        module: nn.Module,
+        path: Path | None,
+        files: Mapping[str, str],
+        defaults: tuple[str, bool],
+    ):
         self.module = module.eval()
         self.path = path
         self.pooling, self.normalize = defaults
@@ -84,9 +90,23 @@ class ModuleRunner:
         for name, module in self.module.named_modules():
             if isinstance(module, PackedLinear):
                 packed = module.packed
-                rows.append({"name": name, "scheme": packed.format, "kernel": packed.explain(), "bytes": packed.nbytes})
+                rows.append(
+                    {
+                        "name": name,
+                        "scheme": packed.format,
+                        "kernel": packed.explain(),
+                        "bytes": packed.nbytes,
+                    }
+                )
             elif isinstance(module, PackedEmbedding):
-                rows.append({"name": name, "scheme": "i8 rows", "kernel": "torch gather", "bytes": module.nbytes})
+                rows.append(
+                    {
+                        "name": name,
+                        "scheme": "i8 rows",
+                        "kernel": "torch gather",
+                        "bytes": module.nbytes,
+                    }
+                )
         return rows
 
     def _states(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -96,10 +116,20 @@ class ModuleRunner:
             if getattr(output, name, None) is not None:
                 result: torch.Tensor = getattr(output, name)
                 return result
-        raise Unsupported(f"{type(self.module).__name__}: returns neither last_hidden_state nor logits")
+        raise Unsupported(
+            f"{type(self.module).__name__}: returns neither last_hidden_state nor logits"
+        )
 
-    def _pool(self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor], pooling: Pooling) -> Any:
-        how = self.pooling if pooling is None else pooling if callable(pooling) else pooling_name(pooling)
+    def _pool(
+        self, states: torch.Tensor, inputs: Mapping[str, torch.Tensor], pooling: Pooling
+    ) -> Any:
+        how = (
+            self.pooling
+            if pooling is None
+            else pooling
+            if callable(pooling)
+            else pooling_name(pooling)
+        )
         if how == "none":
             return states
         mask = inputs.get("attention_mask")
@@ -117,10 +147,13 @@ class ModuleRunner:
     def generate(self, inputs: Any, pooling: Pooling = None) -> Any:
         """The model's states, or their pooling, in the kind of the inputs; see :class:`qeff.Session`."""
         if not hasattr(inputs, "keys"):
-            raise TypeError(f"inputs must be a dict of the model's inputs, not {type(inputs).__name__}")
+            raise TypeError(
+                f"inputs must be a dict of the model's inputs, not {type(inputs).__name__}"
+            )
         kinds = [is_torch_tensor(value) for value in inputs.values()]
         tensors = {
-            name: value if is_torch_tensor(value) else torch.from_numpy(np.array(value)) for name, value in inputs.items()
+            name: value if is_torch_tensor(value) else torch.from_numpy(np.array(value))
+            for name, value in inputs.items()
         }
         result = self._pool(self._states(tensors), tensors, pooling)
         return result if all(kinds) else result.numpy()
@@ -136,7 +169,9 @@ class ModuleRunner:
         texts = texts_of(sentences)
         how = self.pooling if pooling is None else pooling
         if how == "none":
-            raise InvalidArgument('encode: the model has no pooling; give pooling="mean", "cls" or "max"')
+            raise InvalidArgument(
+                'encode: the model has no pooling; give pooling="mean", "cls" or "max"'
+            )
         if self._tokenizer is None:
             self._tokenizer = text_tokenizer(self._files, str(self.path))
         parts = []
@@ -152,14 +187,19 @@ def _is_model_input(item: Any) -> bool:
     return hasattr(item, "keys")
 
 
-def _batches(source: ModelSource | None, request: CompileRequest, model: nn.Module) -> Iterator[dict[str, Any]]:
+def _batches(
+    source: ModelSource | None, request: CompileRequest, model: nn.Module
+) -> Iterator[dict[str, Any]]:
     """Calibration data as inputs of the model."""
     given = request.calibration
     if _is_model_input(given):
         given = [given]
     if isinstance(given, Sequence) and given and all(map(_is_model_input, given)):
         for item in given:
-            yield {k: v if is_torch_tensor(v) else torch.from_numpy(np.array(v)) for k, v in item.items()}
+            yield {
+                k: v if is_torch_tensor(v) else torch.from_numpy(np.array(v))
+                for k, v in item.items()
+            }
         return
     if "input_ids" not in inspect.signature(model.forward).parameters:
         raise InvalidArgument(
@@ -172,7 +212,9 @@ def _batches(source: ModelSource | None, request: CompileRequest, model: nn.Modu
         tokenizer = text_tokenizer(read_tokenizer_files(source.path), name)
     tokens = calibration.packed(tokenizer, _CALIBRATION_TOKENS)
     for begin, end in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
-        yield {"input_ids": torch.from_numpy(tokens.ids[int(begin) : int(end)].astype(np.int64))[None]}
+        yield {
+            "input_ids": torch.from_numpy(tokens.ids[int(begin) : int(end)].astype(np.int64))[None]
+        }
 
 
 def _digest(model: nn.Module) -> str:
@@ -193,7 +235,9 @@ def _target(model: nn.Module, source: ModelSource | None, request: CompileReques
     if source is not None:
         return cache.artifact_path(source.name, label, cache.fingerprint(source.path, recipe))
     text = json.dumps([_digest(model), recipe], sort_keys=True)
-    return cache.artifact_path(type(model).__name__, label, hashlib.sha256(text.encode()).hexdigest()[:16])
+    return cache.artifact_path(
+        type(model).__name__, label, hashlib.sha256(text.encode()).hexdigest()[:16]
+    )
 
 
 def compile_module(
@@ -209,20 +253,34 @@ def compile_module(
     if request.config.needs_calibration:
         hessians = collect_hessians(model, _batches(source, request, model), request.threads)
     with progress_bar(f"compile {type(model).__name__}", request.progress) as show:
-        rows = replace_modules(model, request.config, hessians, request.threads, request.strict, show)
+        rows = replace_modules(
+            model, request.config, hessians, request.threads, request.strict, show
+        )
     pooling, normalize = model_defaults(source.path) if source else ("none", request.normalize)
     files = read_tokenizer_files(source.path) if source else {}
     save_module(model, path, files, (pooling, normalize), request)
-    report = Report(rows, model=source.name if source else type(model).__name__, scheme=scheme_label(request.config),
-                    runtime="transformers", bytes=path.stat().st_size)
+    report = Report(
+        rows,
+        model=source.name if source else type(model).__name__,
+        scheme=scheme_label(request.config),
+        runtime="transformers",
+        bytes=path.stat().st_size,
+    )
     return ModuleRunner(model, path, files, (pooling, normalize)), report
 
 
 def _describe(name: str, module: nn.Module) -> dict[str, Any]:
     if isinstance(module, PackedLinear):
         p = module.packed
-        return {"name": name, "type": "linear", "format": p.format, "activations": p.activations, "n": p.n, "k": p.k,
-                "group_size": p.group_size}
+        return {
+            "name": name,
+            "type": "linear",
+            "format": p.format,
+            "activations": p.activations,
+            "n": p.n,
+            "k": p.k,
+            "group_size": p.group_size,
+        }
     assert isinstance(module, PackedEmbedding)
     return {"name": name, "type": "embedding", "padding_idx": module.padding_idx}
 
@@ -235,7 +293,11 @@ def _parts(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def save_module(
-    model: nn.Module, path: Path, files: Mapping[str, str], defaults: tuple[str, bool], request: CompileRequest
+    model: nn.Module,
+    path: Path,
+    files: Mapping[str, str],
+    defaults: tuple[str, bool],
+    request: CompileRequest,
 ) -> None:
     """Writes a model with packed layers: config, packed weights, the other tensors, tokenizer files."""
     described: list[dict[str, Any]] = []
@@ -274,7 +336,9 @@ def _model_class(path: Path, spelled: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise Unsupported(f"{path}: this transformers {transformers.__version__} has no {spelled}") from error
+        raise Unsupported(
+            f"{path}: this transformers {transformers.__version__} has no {spelled}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
         raise FormatError(f"{path}: names the class {spelled!r}, which is no model")
     return found
@@ -289,7 +353,9 @@ def _rebuild(
 ) -> nn.Module:
     owner = entry["same_as"]
     prefix = f"modules/{owner}/"
-    parts = {n.removeprefix(prefix): artifact.tensor(n) for n in _names(artifact) if n.startswith(prefix)}
+    parts = {
+        n.removeprefix(prefix): artifact.tensor(n) for n in _names(artifact) if n.startswith(prefix)
+    }
     if entry["type"] == "embedding":
         if owner not in made:
             made[owner] = PackedEmbedding(parts["codes"], parts["scales"], entry["padding_idx"])
