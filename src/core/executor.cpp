@@ -12,6 +12,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -95,7 +96,11 @@ class Executor::Team {
   struct State {
     explicit State(std::size_t threads) {
       workers.reserve(threads - 1);
-      for (std::size_t i = 1; i < threads; ++i) workers.emplace_back([this] { serve(); });
+      try {
+        for (std::size_t i = 1; i < threads; ++i) workers.emplace_back([this] { serve(); });
+      } catch (const std::system_error&) {
+        // The system has no more threads to give: those that started do the work.
+      }
     }
     ~State() {
       stop.store(true, std::memory_order_relaxed);

@@ -67,6 +67,7 @@ const KernelTable& strongest(const char* limit) {
   if (!limit || !*limit) return *built(usable().back());
   const auto isa = isa_from_name(limit);
   require(isa.has_value(), "QEFF_MAX_ISA: unknown ISA \"", limit, "\"; known are ", all_names());
+  require(built(*isa) != nullptr, "QEFF_MAX_ISA: ", limit, " kernels are for another architecture");
   Isa most = Isa::portable;
   for (const Isa candidate : usable())
     if (candidate <= *isa) most = candidate;

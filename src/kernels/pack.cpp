@@ -62,8 +62,11 @@ void check(const QuantizedMatrix& q) {
             q.scales[i]);
 }
 
-Activations default_activations(WeightFormat format) {
-  return format == WeightFormat::i8 ? Activations::int8 : Activations::bf16;
+/// Whether integer kernels can take the groups: a line of four codes must not straddle two.
+bool groups_fit_lines(const QuantizedMatrix& q) { return q.group_size % 4 == 0 || q.group_size == q.cols; }
+
+Activations default_activations(const QuantizedMatrix& q, WeightFormat format) {
+  return format == WeightFormat::i8 && groups_fit_lines(q) ? Activations::int8 : Activations::bf16;
 }
 
 /// Adds to signed codes to make them unsigned.
@@ -75,7 +78,7 @@ std::int32_t offset_of(const QuantizedMatrix& q, WeightFormat format) {
 void check_int8(const QuantizedMatrix& q, WeightFormat format) {
   if (format != WeightFormat::i8 && format != WeightFormat::u4)
     throw Unsupported("pack: int8 activations need 8-bit symmetric or affine weights of up to 4 bits; use bf16");
-  if (q.group_size % 4 != 0 && q.group_size != q.cols)
+  if (!groups_fit_lines(q))
     throw Unsupported(str("pack: int8 activations need a group_size that is a multiple of 4, got ", q.group_size,
                           "; use bf16"));
   for (const std::int32_t zero : q.zero_points)  // code - zero point must be within -127..127
@@ -186,7 +189,7 @@ PackedMatrix pack(const QuantizedMatrix& q, std::optional<Activations> activatio
   check(q);
   PackedMatrix out;
   const WeightFormat format = format_of(q);
-  const Activations mode = activations.value_or(default_activations(format));
+  const Activations mode = activations.value_or(default_activations(q, format));
   if (mode == Activations::int8) check_int8(q, format);
   out.view = {.format = format, .activations = mode, .n = q.rows, .k = q.cols, .group_size = q.group_size};
   out.codes = AlignedBuffer(out.view.code_bytes());

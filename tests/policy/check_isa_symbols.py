@@ -15,7 +15,7 @@ from pathlib import Path
 
 BASELINE = "portable"  # compiled with the flags of everything else: may define what it likes
 PROMISED = {
-    "avx2": ("vpmadd(?:ubsw|wd)", "vfmadd"),
+    "avx2": ("vpmaddwd", "vfmadd"),
     "avx_vnni": ("vpdpbusd",),
     "avx512_vnni": ("vpdpbusd",),
     "avx512_bf16": ("vdpbf16ps",),

@@ -13,7 +13,8 @@ namespace qeff {
 
 /// Packs `q`. Codes of fewer than 4 bits are stored as u4, of 5..8 bits as u8 (affine) or i8
 /// (symmetric: signed codes without zero points).
-/// @param activations  Default: int8 for i8 weights, bf16 for everything else.
+/// @param activations  Default: int8 for i8 weights (unless group_size is not a multiple
+///         of 4), bf16 for everything else.
 /// @throws InvalidArgument if q is inconsistent; Unsupported for int8 activations with a format
 ///         that has no integer kernel (u8, cb4, e4m3, e5m2) or group_size not a multiple of 4.
 [[nodiscard]] kernels::PackedMatrix pack(const QuantizedMatrix& q,
