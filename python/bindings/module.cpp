@@ -49,10 +49,10 @@ ErrorTypes make_error_types() {
   types.unsupported = derived(
       "Unsupported", "Valid, but nothing this build or format can do. Also a ValueError.", value);
   types.format_error = derived(
-      "FormatError", "A file that breaks the rules of its format (file, offset). Also a ValueError.",
-      value);
-  types.io_error = derived(
-      "IoError", "The operating system refused (errno, filename). Also an OSError.", os);
+      "FormatError",
+      "A file that breaks the rules of its format (file, offset). Also a ValueError.", value);
+  types.io_error =
+      derived("IoError", "The operating system refused (errno, filename). Also an OSError.", os);
   return types;
 }
 
@@ -62,7 +62,9 @@ std::string without_file(const std::string& what, const std::string& file) {
   return what.starts_with(prefix) ? what.substr(prefix.size()) : what;
 }
 
-void raise(const py::object& type, const py::object& error) { PyErr_SetObject(type.ptr(), error.ptr()); }
+void raise(const py::object& type, const py::object& error) {
+  PyErr_SetObject(type.ptr(), error.ptr());
+}
 
 void translate(std::exception_ptr pointer) {
   if (!pointer) return;

@@ -48,7 +48,8 @@ std::vector<std::size_t> offsets_of(const py::array& a) {
   return offsets;
 }
 
-TokenBatch batch_of(const Ids& ids, const py::array& offsets, const std::optional<Ids>& type_ids = {}) {
+TokenBatch batch_of(const Ids& ids, const py::array& offsets,
+                    const std::optional<Ids>& type_ids = {}) {
   TokenBatch batch;
   batch.ids = vector_of(ids, "ids");
   batch.offsets = offsets_of(offsets);
@@ -60,7 +61,9 @@ Floats matrix(std::size_t rows, std::size_t cols) {
   return Floats({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(cols)});
 }
 
-std::span<float> values(Floats& a) { return {a.mutable_data(), static_cast<std::size_t>(a.size())}; }
+std::span<float> values(Floats& a) {
+  return {a.mutable_data(), static_cast<std::size_t>(a.size())};
+}
 
 Floats hidden_states(const Encoder& self, const Ids& ids, const py::array& offsets,
                      const std::optional<Ids>& type_ids) {
@@ -72,8 +75,8 @@ Floats hidden_states(const Encoder& self, const Ids& ids, const py::array& offse
   return out;
 }
 
-Floats embed(const Encoder& self, const Ids& ids, const py::array& offsets, const std::optional<Ids>& type_ids,
-             const std::string& pooling, bool normalize) {
+Floats embed(const Encoder& self, const Ids& ids, const py::array& offsets,
+             const std::optional<Ids>& type_ids, const std::string& pooling, bool normalize) {
   const TokenBatch batch = batch_of(ids, offsets, type_ids);
   const Pooling how = pooling_from_name(pooling);
   Floats out = matrix(batch.sequences(), self.hidden_size());
@@ -83,7 +86,8 @@ Floats embed(const Encoder& self, const Ids& ids, const py::array& offsets, cons
   return out;
 }
 
-Floats encode(const Encoder& self, const std::vector<std::string>& texts, std::optional<bool> normalize) {
+Floats encode(const Encoder& self, const std::vector<std::string>& texts,
+              std::optional<bool> normalize) {
   std::vector<float> embeddings;
   {
     const py::gil_scoped_release no_gil;
@@ -125,7 +129,8 @@ py::dict report_row(const LayerReport& r) {
 }
 
 /// Between the steps of the work: Ctrl-C is looked for, then the callable runs.
-void progress_step(const py::object& callable, std::size_t done, std::size_t total, const std::string& what) {
+void progress_step(const py::object& callable, std::size_t done, std::size_t total,
+                   const std::string& what) {
   const py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   if (!callable.is_none()) callable(done, total, what);
@@ -133,8 +138,8 @@ void progress_step(const py::object& callable, std::size_t done, std::size_t tot
 
 py::list compile(const std::string& model_dir, const std::string& out_path, const py::dict& config,
                  const std::optional<std::pair<Ids, py::array>>& calibration,
-                 const std::optional<std::string>& pooling, std::optional<bool> normalize, std::size_t threads,
-                 const py::object& progress) {
+                 const std::optional<std::string>& pooling, std::optional<bool> normalize,
+                 std::size_t threads, const py::object& progress) {
   const std::string json = py::str(py::module_::import("json").attr("dumps")(config));
   const QuantizationConfig recipe = quantization_config_from_json(json);
   TokenBatch tokens;
@@ -158,24 +163,29 @@ py::list compile(const std::string& model_dir, const std::string& out_path, cons
 
 void bind_encoder(py::module_& m) {
   py::class_<Encoder>(m, "Encoder", "A compiled encoder, run natively. Thread-safe.")
-      .def(py::init([](const std::string& path, std::size_t threads) { return load(path, threads); }),
+      .def(py::init(
+               [](const std::string& path, std::size_t threads) { return load(path, threads); }),
            py::arg("path"), py::arg("threads") = 0, py::call_guard<py::gil_scoped_release>())
-      .def("hidden_states", &hidden_states, py::arg("ids"), py::arg("offsets"), py::arg("type_ids") = py::none(),
+      .def("hidden_states", &hidden_states, py::arg("ids"), py::arg("offsets"),
+           py::arg("type_ids") = py::none(),
            "Last hidden states, float32 (tokens, hidden); ids int32, offsets (sequences + 1).")
       .def("embed", &embed, py::arg("ids"), py::arg("offsets"), py::arg("type_ids") = py::none(),
-           py::arg("pooling") = "mean", py::arg("normalize") = false, "Embeddings, float32 (sequences, hidden).")
+           py::arg("pooling") = "mean", py::arg("normalize") = false,
+           "Embeddings, float32 (sequences, hidden).")
       .def("encode", &encode, py::arg("texts"), py::arg("normalize") = py::none(),
            "Embeddings of texts with the artifact's own tokenizer, float32 (texts, hidden).")
       .def("explain", &explain_rows, "A dict for each linear: name, scheme, kernel, bytes.")
       .def_property_readonly("hidden_size", &Encoder::hidden_size)
       .def_property_readonly("vocab_size", &Encoder::vocab_size)
       .def_property_readonly("max_tokens", &Encoder::max_tokens, "Tokens encode() cuts a text to.")
-      .def_property_readonly("max_positions", &Encoder::max_positions, "Tokens a sequence of ids can have.")
+      .def_property_readonly("max_positions", &Encoder::max_positions,
+                             "Tokens a sequence of ids can have.")
       .def_property_readonly("threads", &Encoder::threads)
-      .def_property_readonly("pooling", [](const Encoder& self) { return std::string(name(self.pooling())); })
+      .def_property_readonly("pooling",
+                             [](const Encoder& self) { return std::string(name(self.pooling())); })
       .def_property_readonly("normalize", &Encoder::normalize)
-      .def_property_readonly("metadata", [](const Encoder& self) { return self.artifact().metadata(); },
-                             "JSON text.")
+      .def_property_readonly(
+          "metadata", [](const Encoder& self) { return self.artifact().metadata(); }, "JSON text.")
       .def_property_readonly("has_native_tokenizer", &Encoder::has_native_tokenizer);
 }
 
@@ -183,12 +193,13 @@ void bind_encoder(py::module_& m) {
 
 void bind_nn(py::module_& m) {
   bind_encoder(m);
-  m.def("compile_encoder", &compile, py::arg("model_dir"), py::arg("out_path"), py::arg("config"),
-        py::arg("calibration") = py::none(), py::arg("pooling") = py::none(), py::arg("normalize") = py::none(),
-        py::arg("threads") = 0, py::arg("progress") = py::none(),
-        "Quantizes a Hugging Face directory to a .qeff artifact; one report row (dict) a linear.\n\n"
-        "config: flat, see quantization_config.hpp. calibration: (ids int32, offsets).\n"
-        "progress: callable(done, total, what); what it raises stops the work.");
+  m.def(
+      "compile_encoder", &compile, py::arg("model_dir"), py::arg("out_path"), py::arg("config"),
+      py::arg("calibration") = py::none(), py::arg("pooling") = py::none(),
+      py::arg("normalize") = py::none(), py::arg("threads") = 0, py::arg("progress") = py::none(),
+      "Quantizes a Hugging Face directory to a .qeff artifact; one report row (dict) a linear.\n\n"
+      "config: flat, see quantization_config.hpp. calibration: (ids int32, offsets).\n"
+      "progress: callable(done, total, what); what it raises stops the work.");
   m.def("why_not_native", &why_not_native, py::arg("config_json"),
         "Empty if a native encoder exists for this config.json, else the reason.");
 }

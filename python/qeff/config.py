@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-
 from ._core import InvalidArgument
 
 if TYPE_CHECKING:

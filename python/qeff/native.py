@@ -104,12 +104,25 @@ def _calibration(source: ModelSource, request: CompileRequest) -> Calibration | 
     return None
 
 
+def _most_tokens(directory: Path) -> int:
+    """Tokens of a calibration text: what the positions of the model allow, at most 256.
+
+    Two are left out because RoBERTa starts counting after its padding id.
+    """
+    positions = _read_json(directory / "config.json").get("max_position_embeddings")
+    return (
+        min(_CALIBRATION_TOKENS, positions - 2)
+        if isinstance(positions, int) and positions > 4
+        else _CALIBRATION_TOKENS
+    )
+
+
 def _packed(calibration: Calibration | None, source: ModelSource) -> Any:
     if calibration is None:
         return None
     files = read_tokenizer_files(source.path)
     tokenizer = text_tokenizer(files, str(source.path)) if calibration.texts is not None else None
-    tokens = calibration.packed(tokenizer, _CALIBRATION_TOKENS)
+    tokens = calibration.packed(tokenizer, _most_tokens(source.path))
     return tokens.ids, tokens.offsets
 
 

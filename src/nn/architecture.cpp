@@ -80,8 +80,8 @@ constexpr Architecture distilbert() {
   return a;
 }
 
-constexpr std::array kArchitectures{kBert,        roberta("roberta"), roberta("xlm-roberta"),
-                                    roberta("camembert"), distilbert(), mpnet()};
+constexpr std::array kArchitectures{
+    kBert, roberta("roberta"), roberta("xlm-roberta"), roberta("camembert"), distilbert(), mpnet()};
 
 std::optional<Activation> activation_from_name(std::string_view name) {
   if (name == "gelu" || name == "gelu_python") return Activation::gelu;
@@ -110,7 +110,8 @@ std::size_t size_field(const Json& config, std::string_view key, const std::stri
   const auto it = config.find(key);
   if (it == config.end()) throw FormatError(file, fmt::format("field \"{}\" is missing", key));
   if (!it->is_number_integer() || it->get<double>() < 1 || it->get<double>() > 0x7fffffff)
-    throw FormatError(file, fmt::format("field \"{}\" is {}, not a positive integer", key, it->dump()));
+    throw FormatError(file,
+                      fmt::format("field \"{}\" is {}, not a positive integer", key, it->dump()));
   return it->get<std::size_t>();
 }
 
@@ -129,7 +130,8 @@ std::string refusal(const Json& config) {
   if (field(config, "is_decoder", false)) return "is_decoder is true: a decoder, not an encoder";
   if (field(config, "add_cross_attention", false)) return "add_cross_attention is true";
   const auto kind = field<std::string>(config, "position_embedding_type", "absolute");
-  if (kind != "absolute") return fmt::format("position_embedding_type \"{}\", not \"absolute\"", kind);
+  if (kind != "absolute")
+    return fmt::format("position_embedding_type \"{}\", not \"absolute\"", kind);
   const auto activation = field<std::string>(config, arch->key_activation, "gelu");
   if (!activation_from_name(activation))
     return fmt::format("{} \"{}\" has no kernel", arch->key_activation, activation);
@@ -152,7 +154,9 @@ const Architecture* find_encoder_architecture(std::string_view model_type) noexc
   return it == kArchitectures.end() ? nullptr : &*it;
 }
 
-std::string why_not_native(const std::string& config_json) { return refusal(parse_config(config_json)); }
+std::string why_not_native(const std::string& config_json) {
+  return refusal(parse_config(config_json));
+}
 
 EncoderShape encoder_shape(const std::string& config_json, const std::string& file) {
   const Json config = parse_config(config_json);
@@ -176,15 +180,17 @@ EncoderShape encoder_shape(const std::string& config_json, const std::string& fi
   s.positions_skip_padding = arch.positions_skip_padding;
   s.padding_idx = field(config, "pad_token_id", arch.default_padding_idx);
   if (s.hidden % s.heads != 0)
-    throw FormatError(file, fmt::format("{} heads do not divide the hidden size {}", s.heads, s.hidden));
-  if (s.padding_idx < 0 || (s.positions_skip_padding &&
-                            s.positions < static_cast<std::size_t>(s.padding_idx) + 2))
-    throw FormatError(file, fmt::format("pad_token_id {} does not fit {} positions", s.padding_idx,
-                                        s.positions));
+    throw FormatError(file,
+                      fmt::format("{} heads do not divide the hidden size {}", s.heads, s.hidden));
+  if (s.padding_idx < 0 ||
+      (s.positions_skip_padding && s.positions < static_cast<std::size_t>(s.padding_idx) + 2))
+    throw FormatError(
+        file, fmt::format("pad_token_id {} does not fit {} positions", s.padding_idx, s.positions));
   return s;
 }
 
-std::size_t relative_position_bucket(std::size_t query, std::size_t key, std::size_t buckets) noexcept {
+std::size_t relative_position_bucket(std::size_t query, std::size_t key,
+                                     std::size_t buckets) noexcept {
   const std::size_t half = buckets / 2, exact = half / 2;
   const std::size_t direction = key > query ? half : 0;
   const std::size_t distance = key > query ? key - query : query - key;

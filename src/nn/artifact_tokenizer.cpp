@@ -63,8 +63,9 @@ WordPiece read_wordpiece(const Artifact& artifact) {
   if (artifact.contains("file/vocab.txt"))
     return WordPiece::from_vocab(file_text(artifact, "vocab.txt"),
                                  options_from(file_text(artifact, "tokenizer_config.json")));
-  throw Unsupported(artifact.path() + ": holds no WordPiece tokenizer; tokenize with the model's own "
-                                      "and pass token ids");
+  throw Unsupported(artifact.path() +
+                    ": holds no WordPiece tokenizer; tokenize with the model's own "
+                    "and pass token ids");
 }
 
 }  // namespace qeff::nn

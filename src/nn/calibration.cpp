@@ -38,7 +38,8 @@ InputStatistics Calibration::qkv_inputs() { return collect(x_); }
 InputStatistics Calibration::attn_out_inputs(const Linear& qkv) {
   for (const Slice& slice : slices_) {
     wide_.reserve(slice.tokens() * 3 * model_.shape.hidden * sizeof(float));
-    apply(qkv, rows(x_, slice), slice.tokens(), wide_.as<float>(), Activation::none, nullptr, team_);
+    apply(qkv, rows(x_, slice), slice.tokens(), wide_.as<float>(), Activation::none, nullptr,
+          team_);
     attend(model_, slice, wide_.as<float>(), rows(context_, slice), scratch_, team_);
   }
   return collect(context_);
@@ -57,7 +58,8 @@ InputStatistics Calibration::ffn2_inputs(const Linear& ffn1) {
   HessianAccumulator seen(model_.shape.intermediate);
   for (const Slice& slice : slices_) {
     wide_.reserve(slice.tokens() * model_.shape.intermediate * sizeof(float));
-    apply(ffn1, rows(x_, slice), slice.tokens(), wide_.as<float>(), model_.shape.activation, nullptr, team_);
+    apply(ffn1, rows(x_, slice), slice.tokens(), wide_.as<float>(), model_.shape.activation,
+          nullptr, team_);
     seen.add({wide_.as<float>(), slice.tokens(), model_.shape.intermediate}, *team_.executor);
   }
   return statistics(seen);

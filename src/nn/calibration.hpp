@@ -1,6 +1,6 @@
 /// @file
-/// The calibration tokens on their way through the encoder, linear by linear: what each linear reads
-/// is summed up before the linear is quantized, and computed by the linears before it.
+/// The calibration tokens on their way through the encoder, linear by linear: what each linear
+/// reads is summed up before the linear is quantized, and computed by the linears before it.
 #pragma once
 
 #include <vector>

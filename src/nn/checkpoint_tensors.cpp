@@ -31,7 +31,8 @@ std::string CheckpointTensors::find_prefix() const {
   const std::array<std::string, 4> candidates{"", std::string(architecture_.prefix), "model.",
                                               "0.auto_model."};
   for (const std::string& prefix : candidates)
-    if (checkpoint_.contains(fmt::format("{}{}.weight", prefix, architecture_.words))) return prefix;
+    if (checkpoint_.contains(fmt::format("{}{}.weight", prefix, architecture_.words)))
+      return prefix;
   return "";
 }
 
@@ -72,9 +73,9 @@ void CheckpointTensors::require_all(std::size_t layers) const {
   if (missing.empty()) return;
   const bool more = missing.size() > kNamedMissing;
   if (more) missing.pop_back();
-  throw FormatError(checkpoint_.directory(), fmt::format("tensors of a \"{}\" are missing: {}{}",
-                                                         architecture_.model_type, fmt::join(missing, ", "),
-                                                         more ? " and more" : ""));
+  throw FormatError(checkpoint_.directory(),
+                    fmt::format("tensors of a \"{}\" are missing: {}{}", architecture_.model_type,
+                                fmt::join(missing, ", "), more ? " and more" : ""));
 }
 
 std::vector<float> CheckpointTensors::read(const std::string& name,
@@ -94,7 +95,8 @@ NamedWeight CheckpointTensors::matrix(std::string_view name, std::size_t rows, s
   return {stem_name, read(stem_name + ".weight", {rows, cols}), rows, cols};
 }
 
-std::vector<float> CheckpointTensors::bias(std::string_view name, std::size_t n, std::size_t layer) const {
+std::vector<float> CheckpointTensors::bias(std::string_view name, std::size_t n,
+                                           std::size_t layer) const {
   return read(stem(name, layer) + ".bias", {n});
 }
 

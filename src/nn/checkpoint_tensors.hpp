@@ -1,5 +1,6 @@
 /// @file
-/// The tensors of an encoder checkpoint under the names of its architecture, checked and as float32.
+/// The tensors of an encoder checkpoint under the names of its architecture, checked and as
+/// float32.
 #pragma once
 
 #include <string>
@@ -27,7 +28,8 @@ class CheckpointTensors {
   /// @throws FormatError if the shape is another one; for NaN and Inf, naming tensor and index.
   [[nodiscard]] NamedWeight matrix(std::string_view name, std::size_t rows, std::size_t cols,
                                    std::size_t layer = 0) const;
-  [[nodiscard]] std::vector<float> bias(std::string_view name, std::size_t n, std::size_t layer = 0) const;
+  [[nodiscard]] std::vector<float> bias(std::string_view name, std::size_t n,
+                                        std::size_t layer = 0) const;
   [[nodiscard]] NormValues norm(std::string_view name, std::size_t n, std::size_t layer = 0) const;
 
   [[nodiscard]] const Architecture& architecture() const noexcept { return architecture_; }
@@ -38,7 +40,8 @@ class CheckpointTensors {
   [[nodiscard]] std::vector<std::string> required(std::size_t layers) const;
   [[nodiscard]] std::string stem(std::string_view name, std::size_t layer) const;
   [[nodiscard]] std::string stored(const std::string& tensor) const;
-  [[nodiscard]] std::vector<float> read(const std::string& tensor, const std::vector<std::size_t>& shape) const;
+  [[nodiscard]] std::vector<float> read(const std::string& tensor,
+                                        const std::vector<std::size_t>& shape) const;
 
   const Checkpoint& checkpoint_;
   const Architecture& architecture_;

@@ -40,17 +40,25 @@ struct Runnable {
   Linear linear;
 };
 
+/// Whether compilation may read this file of the model directory.
+bool is_input(const std::filesystem::directory_entry& entry) {
+  const auto extension = entry.path().extension();
+  return entry.is_regular_file() &&
+         (extension == ".safetensors" || extension == ".json" || extension == ".txt");
+}
+
 /// Fails now rather than after the work if `out` cannot be written or is one of the inputs.
 void check_output(const std::string& out, const std::string& directory) {
   std::vector<std::string> inputs;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
-    if (entry.is_regular_file()) inputs.push_back(entry.path().string());
+    if (is_input(entry)) inputs.push_back(entry.path().string());
   const AtomicFile probe(out, inputs);
 }
 
 class Compiler {
  public:
-  Compiler(const Checkpoint& checkpoint, const QuantizationConfig& config, const CompileOptions& options)
+  Compiler(const Checkpoint& checkpoint, const QuantizationConfig& config,
+           const CompileOptions& options)
       : checkpoint_(checkpoint),
         config_(config),
         options_(options),
@@ -67,8 +75,12 @@ class Compiler {
     if (options_.progress) options_.progress(done_, shape_.layers * 4 + 2, what);
     ++done_;
   }
-  const float* keep(std::vector<float> values) { return kept_.emplace_back(std::move(values)).data(); }
-  nn::Norm keep(nn::NormValues norm) { return {keep(std::move(norm.gamma)), keep(std::move(norm.beta))}; }
+  const float* keep(std::vector<float> values) {
+    return kept_.emplace_back(std::move(values)).data();
+  }
+  nn::Norm keep(nn::NormValues norm) {
+    return {keep(std::move(norm.gamma)), keep(std::move(norm.beta))};
+  }
 
   void read_embeddings();
   void quantize_words(const NamedWeight& words);
@@ -85,7 +97,8 @@ class Compiler {
   void add_floats(ArtifactWriter& writer, const std::string& name, const float* values,
                   std::vector<std::size_t> shape) const;
   void add_norm(ArtifactWriter& writer, const std::string& name, const nn::Norm& norm) const;
-  void add_linear(ArtifactWriter& writer, const std::string& name, const CompiledLinear& linear) const;
+  void add_linear(ArtifactWriter& writer, const std::string& name,
+                  const CompiledLinear& linear) const;
   void add_layers(ArtifactWriter& writer) const;
 
   const Checkpoint& checkpoint_;
@@ -120,10 +133,12 @@ void Compiler::read_embeddings() {
     quantize_words(words);
   else
     model_.words.values = keep(std::move(words.values));
-  model_.positions = {.rows = shape_.positions,
-                      .values = keep(tensors_.matrix(names.positions, shape_.positions, hidden).values)};
+  model_.positions = {
+      .rows = shape_.positions,
+      .values = keep(tensors_.matrix(names.positions, shape_.positions, hidden).values)};
   if (shape_.types)
-    model_.types = {.rows = shape_.types, .values = keep(tensors_.matrix(names.types, shape_.types, hidden).values)};
+    model_.types = {.rows = shape_.types,
+                    .values = keep(tensors_.matrix(names.types, shape_.types, hidden).values)};
   model_.embedding_norm = keep(tensors_.norm(names.embedding_norm, hidden));
   if (shape_.attention_buckets) {
     attention_bias_ =
@@ -135,24 +150,29 @@ void Compiler::read_embeddings() {
 std::vector<NamedWeight> Compiler::weights(std::size_t i, const nn::LinearSize& size,
                                            std::span<const std::string_view> names) const {
   std::vector<NamedWeight> parts;
-  for (const auto name : names) parts.push_back(tensors_.matrix(name, size.n / names.size(), size.k, i));
+  for (const auto name : names)
+    parts.push_back(tensors_.matrix(name, size.n / names.size(), size.k, i));
   return parts;
 }
 
 CompiledLinear Compiler::compile_linear(std::size_t i, const nn::LinearSize& size,
-                                        std::span<const std::string_view> names, const Inputs& inputs) {
+                                        std::span<const std::string_view> names,
+                                        const Inputs& inputs) {
   step(nn::layer_entry(i, size.name));
   CompiledLinear compiled;
-  compiled.quantized = nn::quantize_linear(weights(i, size, names), inputs, config_, executor_);
+  QuantizationConfig recipe = config_;
+  if (!size.after_norm) recipe.smooth = 0;
+  compiled.quantized = nn::quantize_linear(weights(i, size, names), inputs, recipe, executor_);
   for (const auto name : names)
-    std::ranges::copy(tensors_.bias(name, size.n / names.size(), i), std::back_inserter(compiled.bias));
+    std::ranges::copy(tensors_.bias(name, size.n / names.size(), i),
+                      std::back_inserter(compiled.bias));
   compiled.packed = compiled.quantized.pack(config_);
   std::ranges::copy(compiled.quantized.reports, std::back_inserter(reports_));
   return compiled;
 }
 
-Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i, const nn::LinearSize& size,
-                            std::span<const std::string_view> names) {
+Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i,
+                            const nn::LinearSize& size, std::span<const std::string_view> names) {
   Runnable r;
   r.linear = {size.name, compiled.packed.view, compiled.bias.data()};
   if (config_.propagate) return r;
@@ -163,7 +183,7 @@ Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i, const
   return r;
 }
 
-/// Scales of the attention output's input (AWQ, smoothing) go into the rows of V that produce it: exact, since
+/// AWQ's scales of the attention output's input go into the rows of V that produce it: exact, since
 /// a row has its own scales and attention mixes tokens, not columns.
 void Compiler::fold_into_values(CompiledLayer& layer) {
   QuantizedMatrix& out = layer.attn_out.quantized.matrix;
@@ -171,7 +191,8 @@ void Compiler::fold_into_values(CompiledLayer& layer) {
   QuantizedMatrix& qkv = layer.qkv.quantized.matrix;
   for (std::size_t j = 0; j < shape_.hidden; ++j) {
     const std::size_t row = 2 * shape_.hidden + j;
-    for (std::size_t g = 0; g < qkv.groups(); ++g) qkv.scales[row * qkv.groups() + g] *= out.input_scale[j];
+    for (std::size_t g = 0; g < qkv.groups(); ++g)
+      qkv.scales[row * qkv.groups() + g] *= out.input_scale[j];
     layer.qkv.bias[row] *= out.input_scale[j];
   }
   out.input_scale.clear();
@@ -195,15 +216,19 @@ void Compiler::compile_layer(std::size_t i, nn::Calibration* calibration) {
     return seen;
   };
   layer.qkv = compile_linear(i, sizes[0], qkv, inputs([&] { return calibration->qkv_inputs(); }));
-  layer.attn_out = compile_linear(i, sizes[1], attn_out, inputs([&] {
-    return calibration->attn_out_inputs(runnable(layer.qkv, i, sizes[0], qkv).linear);
-  }));
-  layer.ffn1 = compile_linear(i, sizes[2], ffn1, inputs([&] {
-    return calibration->ffn1_inputs(runnable(layer.attn_out, i, sizes[1], attn_out).linear, norms.attn_norm);
-  }));
-  layer.ffn2 = compile_linear(i, sizes[3], ffn2, inputs([&] {
-    return calibration->ffn2_inputs(runnable(layer.ffn1, i, sizes[2], ffn1).linear);
-  }));
+  layer.attn_out = compile_linear(
+      i, sizes[1], attn_out, inputs([&] {
+        return calibration->attn_out_inputs(runnable(layer.qkv, i, sizes[0], qkv).linear);
+      }));
+  layer.ffn1 =
+      compile_linear(i, sizes[2], ffn1, inputs([&] {
+                       return calibration->ffn1_inputs(
+                           runnable(layer.attn_out, i, sizes[1], attn_out).linear, norms.attn_norm);
+                     }));
+  layer.ffn2 = compile_linear(
+      i, sizes[3], ffn2, inputs([&] {
+        return calibration->ffn2_inputs(runnable(layer.ffn1, i, sizes[2], ffn1).linear);
+      }));
   if (calibration && i + 1 < shape_.layers)
     calibration->finish(runnable(layer.ffn1, i, sizes[2], ffn1).linear,
                         runnable(layer.ffn2, i, sizes[3], ffn2).linear, norms.ffn_norm);
@@ -216,8 +241,10 @@ void Compiler::compile_layer(std::size_t i, nn::Calibration* calibration) {
 nn::EncoderMetadata Compiler::metadata() const {
   nn::EncoderMetadata m;
   m.shape = shape_;
-  m.pooling = options_.pooling ? *options_.pooling : nn::stated_pooling(checkpoint_).value_or(Pooling::mean);
-  m.normalize = options_.normalize ? *options_.normalize : nn::stated_normalize(checkpoint_).value_or(true);
+  m.pooling = options_.pooling ? *options_.pooling
+                               : nn::stated_pooling(checkpoint_).value_or(Pooling::mean);
+  m.normalize =
+      options_.normalize ? *options_.normalize : nn::stated_normalize(checkpoint_).value_or(true);
   const std::size_t all = shape_.max_positions();
   const auto asked = options_.max_tokens ? options_.max_tokens : nn::stated_max_tokens(checkpoint_);
   m.max_tokens = std::min(asked.value_or(all), all);
@@ -227,7 +254,8 @@ nn::EncoderMetadata Compiler::metadata() const {
     const std::array all_linears{&layer.qkv, &layer.attn_out, &layer.ffn1, &layer.ffn2};
     for (std::size_t j = 0; j < all_linears.size(); ++j) {
       const auto& view = all_linears[j]->packed.view;
-      m.linears.push_back({nn::layer_entry(i, nn::layer_linears(shape_)[j].name), nn::scheme_name(view), view});
+      m.linears.push_back(
+          {nn::layer_entry(i, nn::layer_linears(shape_)[j].name), nn::scheme_name(view), view});
     }
   }
   return m;
@@ -240,12 +268,14 @@ void Compiler::add_floats(ArtifactWriter& writer, const std::string& name, const
   writer.add(name, DType::f32, std::move(shape), std::as_bytes(std::span(values, count)));
 }
 
-void Compiler::add_norm(ArtifactWriter& writer, const std::string& name, const nn::Norm& norm) const {
+void Compiler::add_norm(ArtifactWriter& writer, const std::string& name,
+                        const nn::Norm& norm) const {
   add_floats(writer, name + ".weight", norm.gamma, {shape_.hidden});
   add_floats(writer, name + ".bias", norm.beta, {shape_.hidden});
 }
 
-void Compiler::add_linear(ArtifactWriter& writer, const std::string& name, const CompiledLinear& linear) const {
+void Compiler::add_linear(ArtifactWriter& writer, const std::string& name,
+                          const CompiledLinear& linear) const {
   const kernels::PackedView& w = linear.packed.view;
   writer.add(name + ".codes", DType::u8, {w.code_bytes()}, {w.codes, w.code_bytes()});
   if (w.scales) add_floats(writer, name + ".scales", w.scales, {w.scale_count()});
@@ -281,10 +311,13 @@ void Compiler::write(const std::string& out_path) {
     writer.add("embeddings.words.codes", DType::i8, words, std::as_bytes(std::span(words_.codes)));
     add_floats(writer, "embeddings.words.scales", words_.scales.data(), {shape_.vocab});
   }
-  add_floats(writer, "embeddings.positions", model_.positions.values, {shape_.positions, shape_.hidden});
-  if (shape_.types) add_floats(writer, "embeddings.types", model_.types.values, {shape_.types, shape_.hidden});
+  add_floats(writer, "embeddings.positions", model_.positions.values,
+             {shape_.positions, shape_.hidden});
+  if (shape_.types)
+    add_floats(writer, "embeddings.types", model_.types.values, {shape_.types, shape_.hidden});
   add_norm(writer, "embeddings.norm", model_.embedding_norm);
-  if (attention_bias_) add_floats(writer, "attention_bias", attention_bias_, {shape_.attention_buckets, shape_.heads});
+  if (attention_bias_)
+    add_floats(writer, "attention_bias", attention_bias_, {shape_.attention_buckets, shape_.heads});
   add_layers(writer);
   writer.write(out_path);
 }
@@ -301,7 +334,8 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
   const TokenBatch sample = sampled_ ? nn::vocabulary_sample(shape_) : TokenBatch{};
   std::optional<nn::Calibration> calibration;
   if (calibrated || sampled_) calibration.emplace(model_, sampled_ ? sample : tokens, executor_);
-  for (std::size_t i = 0; i < shape_.layers; ++i) compile_layer(i, calibration ? &*calibration : nullptr);
+  for (std::size_t i = 0; i < shape_.layers; ++i)
+    compile_layer(i, calibration ? &*calibration : nullptr);
   calibration.reset();
   write(out_path);
   return std::move(reports_);
@@ -309,8 +343,10 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
 
 }  // namespace
 
-std::vector<LayerReport> compile_encoder(const Checkpoint& checkpoint, const QuantizationConfig& config,
-                                         const TokenBatch& calibration, const CompileOptions& options,
+std::vector<LayerReport> compile_encoder(const Checkpoint& checkpoint,
+                                         const QuantizationConfig& config,
+                                         const TokenBatch& calibration,
+                                         const CompileOptions& options,
                                          const std::string& out_path) {
   validate(config);
   Compiler compiler(checkpoint, config, options);

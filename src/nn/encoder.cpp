@@ -111,31 +111,34 @@ std::vector<LayerPlan> Encoder::explain() const {
   std::vector<LayerPlan> plans;
   for (const auto& layer : impl_->model.layers)
     for (const nn::Linear* linear : {&layer.qkv, &layer.attn_out, &layer.ffn1, &layer.ffn2})
-      plans.push_back({linear->name, nn::scheme_name(linear->weights), qeff::explain(linear->weights),
-                       packed_bytes(linear->weights)});
+      plans.push_back({linear->name, nn::scheme_name(linear->weights),
+                       qeff::explain(linear->weights), packed_bytes(linear->weights)});
   return plans;
 }
 
 void Encoder::hidden_states(const TokenBatch& batch, std::span<float> out) const {
   validate(batch, impl_->model.shape);
   const std::size_t hidden = hidden_size();
-  require(out.size() == batch.ids.size() * hidden, "out has ", out.size(), " floats; the batch needs ",
-          batch.ids.size(), " x ", hidden);
+  require(out.size() == batch.ids.size() * hidden, "out has ", out.size(),
+          " floats; the batch needs ", batch.ids.size(), " x ", hidden);
   impl_->run(batch, [&](const nn::Slice& slice, const float* states) {
     std::copy_n(states, slice.tokens() * hidden, out.data() + slice.begin() * hidden);
   });
 }
 
-void Encoder::embed(const TokenBatch& batch, Pooling pooling, bool normalize, std::span<float> out) const {
-  require(pooling != Pooling::none, "pooling \"none\" gives no embedding; ask for the hidden states");
+void Encoder::embed(const TokenBatch& batch, Pooling pooling, bool normalize,
+                    std::span<float> out) const {
+  require(pooling != Pooling::none,
+          "pooling \"none\" gives no embedding; ask for the hidden states");
   validate(batch, impl_->model.shape);
   const std::size_t hidden = hidden_size();
-  require(out.size() == batch.sequences() * hidden, "out has ", out.size(), " floats; the batch needs ",
-          batch.sequences(), " x ", hidden);
+  require(out.size() == batch.sequences() * hidden, "out has ", out.size(),
+          " floats; the batch needs ", batch.sequences(), " x ", hidden);
   impl_->run(batch, [&](const nn::Slice& slice, const float* states) {
     for (std::size_t s = 0; s < slice.count; ++s) {
       float* row = out.data() + (slice.first + s) * hidden;
-      pool(pooling, states + slice.local(s) * hidden, slice.local(s + 1) - slice.local(s), hidden, row);
+      pool(pooling, states + slice.local(s) * hidden, slice.local(s + 1) - slice.local(s), hidden,
+           row);
       if (normalize) normalize_l2(row, hidden);
     }
   });
@@ -144,7 +147,8 @@ void Encoder::embed(const TokenBatch& batch, Pooling pooling, bool normalize, st
 TokenBatch Encoder::tokenize(std::span<const std::string> texts) const {
   const WordPiece& tokenizer = impl_->tokenizer();
   std::vector<std::vector<std::int32_t>> ids(texts.size());
-  impl_->executor.run(texts.size(), [&](std::size_t i) { ids[i] = tokenizer.encode(texts[i], max_tokens()); });
+  impl_->executor.run(texts.size(),
+                      [&](std::size_t i) { ids[i] = tokenizer.encode(texts[i], max_tokens()); });
   TokenBatch batch;
   batch.offsets.push_back(0);
   for (const auto& sequence : ids) {
@@ -154,14 +158,18 @@ TokenBatch Encoder::tokenize(std::span<const std::string> texts) const {
   return batch;
 }
 
-std::vector<float> Encoder::encode(std::span<const std::string> texts, std::optional<bool> normalize) const {
+std::vector<float> Encoder::encode(std::span<const std::string> texts,
+                                   std::optional<bool> normalize) const {
   std::vector<float> out(texts.size() * hidden_size());
   if (texts.empty()) return out;
-  require(pooling() != Pooling::none, "the artifact was compiled with pooling \"none\": encode() has no embedding");
+  require(pooling() != Pooling::none,
+          "the artifact was compiled with pooling \"none\": encode() has no embedding");
   embed(tokenize(texts), pooling(), normalize.value_or(impl_->metadata.normalize), out);
   return out;
 }
 
-Encoder load(const std::string& path, std::size_t threads) { return Encoder(Artifact::open(path), threads); }
+Encoder load(const std::string& path, std::size_t threads) {
+  return Encoder(Artifact::open(path), threads);
+}
 
 }  // namespace qeff

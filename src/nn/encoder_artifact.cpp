@@ -23,10 +23,11 @@ class Entries {
     const TensorView& tensor = artifact_.tensor(name);
     const CheckedSize bytes = count * sizeof(T);
     if (tensor.dtype != dtype || !bytes.valid() || tensor.nbytes != bytes.value())
-      throw FormatError(artifact_.path(),
-                        fmt::format("entry \"{}\" is {} {} of {} bytes; the model needs {} values of {}", name,
-                                    info(tensor.dtype).name, tensor.shape_string(), tensor.nbytes,
-                                    count.get().value_or(0), info(dtype).name));
+      throw FormatError(
+          artifact_.path(),
+          fmt::format("entry \"{}\" is {} {} of {} bytes; the model needs {} values of {}", name,
+                      info(tensor.dtype).name, tensor.shape_string(), tensor.nbytes,
+                      count.get().value_or(0), info(dtype).name));
     return reinterpret_cast<const T*>(tensor.data);
   }
   const float* floats(const std::string& name, CheckedSize count) const {
@@ -67,7 +68,8 @@ void check_code_bytes(const Entries& entries, const std::string& name, const Pac
   const CheckedSize bytes = CheckedSize(w.panels()) * kernels::panel_bytes(w.format, w.k_padded());
   const CheckedSize scales = CheckedSize(w.n_padded()) * w.groups();
   if (!bytes.valid() || !scales.valid())
-    throw FormatError(entries.file(), fmt::format("\"{}\" of {} x {} is too large", name, w.n, w.k));
+    throw FormatError(entries.file(),
+                      fmt::format("\"{}\" of {} x {} is too large", name, w.n, w.k));
 }
 
 Linear read_linear(const Entries& entries, const LinearInfo& info) {
@@ -80,7 +82,8 @@ Linear read_linear(const Entries& entries, const LinearInfo& info) {
     w.scales = entries.floats(name + ".scales", w.scale_count());
   if (w.format == WeightFormat::u8 || w.format == WeightFormat::u4)
     w.zero_points = entries.array<std::uint8_t>(name + ".zero_points", DType::u8, w.scale_count());
-  if (w.format == WeightFormat::cb4) w.codebook = entries.floats(name + ".codebook", kernels::kPanel);
+  if (w.format == WeightFormat::cb4)
+    w.codebook = entries.floats(name + ".codebook", kernels::kPanel);
   if (entries.contains(name + ".input_scale"))
     w.input_scale = entries.floats(name + ".input_scale", w.k_padded());
   linear.bias = entries.floats(name + ".bias", w.n);
@@ -94,8 +97,9 @@ Linear find_linear(const Entries& entries, const EncoderMetadata& metadata, std:
   if (it == metadata.linears.end())
     throw FormatError(entries.file(), fmt::format("metadata: \"linears\" has no \"{}\"", name));
   if (it->weights.n != size.n || it->weights.k != size.k)
-    throw FormatError(entries.file(), fmt::format("\"{}\" is {} x {}; the model needs {} x {}", name,
-                                                  it->weights.n, it->weights.k, size.n, size.k));
+    throw FormatError(entries.file(),
+                      fmt::format("\"{}\" is {} x {}; the model needs {} x {}", name, it->weights.n,
+                                  it->weights.k, size.n, size.k));
   return read_linear(entries, *it);
 }
 
@@ -114,10 +118,10 @@ EncoderLayer read_layer(const Entries& entries, const EncoderMetadata& metadata,
 }  // namespace
 
 std::vector<LinearSize> layer_linears(const EncoderShape& s) {
-  return {{"qkv", 3 * s.hidden, s.hidden},
-          {"attn_out", s.hidden, s.hidden},
-          {"ffn1", s.intermediate, s.hidden},
-          {"ffn2", s.hidden, s.intermediate}};
+  return {{"qkv", 3 * s.hidden, s.hidden, true},
+          {"attn_out", s.hidden, s.hidden, false},
+          {"ffn1", s.intermediate, s.hidden, true},
+          {"ffn2", s.hidden, s.intermediate, false}};
 }
 
 std::string layer_entry(std::size_t layer, const std::string& part) {
@@ -134,10 +138,12 @@ EncoderModel read_model(const Artifact& artifact, const EncoderMetadata& metadat
   model.types = read_table(entries, "embeddings.types", shape.types, shape.hidden);
   model.embedding_norm = read_norm(entries, "embeddings.norm", shape.hidden);
   if (shape.attention_buckets) {
-    const float* table = entries.floats("attention_bias", CheckedSize(shape.attention_buckets) * shape.heads);
+    const float* table =
+        entries.floats("attention_bias", CheckedSize(shape.attention_buckets) * shape.heads);
     model.distance_bias = expand_distance_bias(table, shape);
   }
-  for (std::size_t i = 0; i < shape.layers; ++i) model.layers.push_back(read_layer(entries, metadata, i));
+  for (std::size_t i = 0; i < shape.layers; ++i)
+    model.layers.push_back(read_layer(entries, metadata, i));
   return model;
 }
 

@@ -5,10 +5,12 @@
 ///     embeddings.positions, embeddings.types   f32 (rows, hidden)
 ///     embeddings.norm.weight, .bias            f32 (hidden)
 ///     attention_bias                           f32 (buckets, heads)
-///     layers.<i>.{qkv,attn_out,ffn1,ffn2}      .codes u8, .scales f32, .zero_points u8, .codebook f32,
+///     layers.<i>.{qkv,attn_out,ffn1,ffn2}      .codes u8, .scales f32, .zero_points u8, .codebook
+///     f32,
 ///                                              .input_scale f32: see packed_weights.hpp; .bias f32
 ///     layers.<i>.{attn_norm,ffn_norm}          .weight, .bias f32 (hidden)
-///     file/<name>                              u8: files of the model directory (tokenizer, config.json)
+///     file/<name>                              u8: files of the model directory (tokenizer,
+///     config.json)
 #pragma once
 
 #include <cstddef>
@@ -23,8 +25,8 @@ namespace qeff::nn {
 
 /// One packed linear, as the metadata describes it.
 struct LinearInfo {
-  std::string name;    ///< "layers.0.qkv"
-  std::string scheme;  ///< For people: "i8", "u4 g128"
+  std::string name;             ///< "layers.0.qkv"
+  std::string scheme;           ///< For people: "i8", "u4 g128"
   kernels::PackedView weights;  ///< Format, activations and sizes; no pointers.
 };
 
@@ -32,8 +34,8 @@ struct EncoderMetadata {
   EncoderShape shape;
   Pooling pooling = Pooling::mean;
   bool normalize = true;
-  std::size_t max_tokens = 0;      ///< Texts are cut to it.
-  std::string quantization;        ///< JSON of the QuantizationConfig
+  std::size_t max_tokens = 0;  ///< Texts are cut to it.
+  std::string quantization;    ///< JSON of the QuantizationConfig
   std::vector<LinearInfo> linears;
 };
 
@@ -42,7 +44,8 @@ struct EncoderMetadata {
 /// @throws FormatError naming the artifact and the field.
 [[nodiscard]] EncoderMetadata read_metadata(const Artifact& artifact);
 
-/// The weights, borrowed from the mapping. Every entry's type and size is checked against the shape.
+/// The weights, borrowed from the mapping. Every entry's type and size is checked against the
+/// shape.
 /// @throws FormatError naming artifact and entry.
 [[nodiscard]] EncoderModel read_model(const Artifact& artifact, const EncoderMetadata& metadata);
 
@@ -53,6 +56,7 @@ struct EncoderMetadata {
 struct LinearSize {
   const char* name;
   std::size_t n, k;
+  bool after_norm;  ///< Reads the output of a LayerNorm, whose channels keep their size.
 };
 [[nodiscard]] std::vector<LinearSize> layer_linears(const EncoderShape& shape);
 

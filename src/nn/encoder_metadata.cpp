@@ -17,7 +17,8 @@ using kernels::PackedView;
 using kernels::WeightFormat;
 
 constexpr std::string_view kKind = "encoder";
-constexpr std::array<std::string_view, 8> kFormats{"i8", "u8", "u4", "cb4", "e4m3", "e5m2", "bf16", "f32"};
+constexpr std::array<std::string_view, 8> kFormats{"i8",   "u8",   "u4",   "cb4",
+                                                   "e4m3", "e5m2", "bf16", "f32"};
 constexpr std::array<std::string_view, 3> kActivations{"int8", "bf16", "f32"};
 constexpr std::array<std::string_view, 5> kFunctions{"none", "relu", "gelu", "gelu_tanh", "silu"};
 constexpr std::size_t kMaxSize = std::size_t{1} << 31;
@@ -67,13 +68,16 @@ class Reader {
   }
   std::size_t size(const char* key, std::size_t least = 1) const {
     const Json& value = at(key);
-    if (!value.is_number_unsigned() || value.get<std::size_t>() < least || value.get<std::size_t>() > kMaxSize)
-      fail(fmt::format("\"{}\" is {}, not an integer from {} to {}", key, value.dump(), least, kMaxSize));
+    if (!value.is_number_unsigned() || value.get<std::size_t>() < least ||
+        value.get<std::size_t>() > kMaxSize)
+      fail(fmt::format("\"{}\" is {}, not an integer from {} to {}", key, value.dump(), least,
+                       kMaxSize));
     return value.get<std::size_t>();
   }
   bool boolean(const char* key) const {
     const Json& value = at(key);
-    if (!value.is_boolean()) fail(fmt::format("\"{}\" is {}, not true or false", key, value.dump()));
+    if (!value.is_boolean())
+      fail(fmt::format("\"{}\" is {}, not true or false", key, value.dump()));
     return value.get<bool>();
   }
   float number(const char* key) const {
@@ -90,7 +94,8 @@ class Reader {
   Enum one_of(const char* key, const std::array<std::string_view, N>& names) const {
     const std::string value = text(key);
     const auto it = std::ranges::find(names, value);
-    if (it == names.end()) fail(fmt::format("\"{}\" is \"{}\", which this version does not know", key, value));
+    if (it == names.end())
+      fail(fmt::format("\"{}\" is \"{}\", which this version does not know", key, value));
     return static_cast<Enum>(it - names.begin());
   }
 
@@ -129,8 +134,10 @@ bool runnable(const PackedView& w) {
     case Activations::int8:
       return (w.format == WeightFormat::i8 || w.format == WeightFormat::u4) &&
              (w.group_size == w.k || w.group_size % 4 == 0);
-    case Activations::f32: return w.format == WeightFormat::f32;
-    case Activations::bf16: return w.format != WeightFormat::f32;
+    case Activations::f32:
+      return w.format == WeightFormat::f32;
+    case Activations::bf16:
+      return w.format != WeightFormat::f32;
   }
   return false;
 }
@@ -197,7 +204,8 @@ EncoderMetadata read_metadata(const Artifact& artifact) {
   const Json& linears = top.at("linears");
   if (!linears.is_array()) top.fail("\"linears\" is not an array");
   for (std::size_t i = 0; i < linears.size(); ++i)
-    metadata.linears.push_back(read_linear(Reader(file, linears[i], fmt::format("\"linears\"[{}]", i))));
+    metadata.linears.push_back(
+        read_linear(Reader(file, linears[i], fmt::format("\"linears\"[{}]", i))));
   return metadata;
 }
 

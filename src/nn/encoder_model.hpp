@@ -48,6 +48,7 @@ struct EncoderModel {
 };
 
 /// distance_bias from the (buckets, heads) table of a checkpoint.
-[[nodiscard]] std::vector<float> expand_distance_bias(const float* table, const EncoderShape& shape);
+[[nodiscard]] std::vector<float> expand_distance_bias(const float* table,
+                                                      const EncoderShape& shape);
 
 }  // namespace qeff::nn

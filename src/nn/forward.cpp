@@ -11,7 +11,8 @@
 namespace qeff::nn {
 namespace {
 
-constexpr std::size_t kFfnRows = 128;  // of a slice on one thread: block and weights stay in the cache
+constexpr std::size_t kFfnRows =
+    128;  // of a slice on one thread: block and weights stay in the cache
 
 void set_row(const EmbeddingTable& table, std::size_t row, float* x, std::size_t n) {
   if (table.values) {
@@ -43,9 +44,11 @@ class PositionCounter {
 };
 
 /// The (tokens, tokens) bias of one head, from its values by distance.
-void expand_bias(const float* by_distance, std::size_t max_positions, std::size_t tokens, float* bias) {
+void expand_bias(const float* by_distance, std::size_t max_positions, std::size_t tokens,
+                 float* bias) {
   for (std::size_t query = 0; query < tokens; ++query)
-    std::memcpy(bias + query * tokens, by_distance + (max_positions - 1 - query), tokens * sizeof(float));
+    std::memcpy(bias + query * tokens, by_distance + (max_positions - 1 - query),
+                tokens * sizeof(float));
 }
 
 /// Scratch of attention in floats: the kernel's, then the bias.
@@ -145,14 +148,16 @@ void apply(const Linear& linear, const float* x, std::size_t m, float* y, Activa
            const float* residual, Team team) {
   const auto& w = linear.weights;
   const Epilogue epilogue{linear.bias, activation, residual, residual ? w.n : 0};
-  matmul(MatrixView<const float>{x, m, w.k}, w, MatrixView<float>{y, m, w.n}, epilogue, *team.executor);
+  matmul(MatrixView<const float>{x, m, w.k}, w, MatrixView<float>{y, m, w.n}, epilogue,
+         *team.executor);
 }
 
 void attend(const EncoderModel& model, const Slice& slice, const float* qkv, float* context,
             AlignedBuffer& scratch, Team team) {
   const std::size_t hidden = model.shape.hidden, heads = model.shape.heads;
   std::size_t longest = 0;
-  for (std::size_t s = 0; s < slice.count; ++s) longest = std::max(longest, slice.begin(s + 1) - slice.begin(s));
+  for (std::size_t s = 0; s < slice.count; ++s)
+    longest = std::max(longest, slice.begin(s + 1) - slice.begin(s));
   const std::size_t part = attention_scratch(model, longest).total;
   const std::size_t parts = std::min(team.threads, slice.count * heads);
   scratch.reserve(part * parts * sizeof(float));

@@ -27,11 +27,13 @@ struct Slice {
   }
   [[nodiscard]] std::size_t tokens() const noexcept { return begin(count) - begin(); }
   /// Where sequence `i` of the slice starts among the slice's tokens.
-  [[nodiscard]] std::size_t local(std::size_t sequence) const noexcept { return begin(sequence) - begin(); }
+  [[nodiscard]] std::size_t local(std::size_t sequence) const noexcept {
+    return begin(sequence) - begin();
+  }
 };
 
-/// Cuts a batch into slices of up to `tokens` tokens; a longer sequence is a slice of its own. Depends
-/// on the batch alone.
+/// Cuts a batch into slices of up to `tokens` tokens; a longer sequence is a slice of its own.
+/// Depends on the batch alone.
 [[nodiscard]] std::vector<Slice> cut(const TokenBatch& batch, std::size_t tokens);
 
 /// Memory of one running slice, kept between calls.

@@ -37,16 +37,18 @@ std::optional<Pooling> stated_pooling(const Checkpoint& checkpoint) {
   if (mode == "mean_tokens" || mode == "mean") return Pooling::mean;
   if (mode == "cls_token" || mode == "cls") return Pooling::cls;
   if (mode == "max_tokens" || mode == "max") return Pooling::max;
-  throw Unsupported(fmt::format("{}/1_Pooling/config.json: pooling \"{}\" has no native form; pass mean, cls "
-                                "or max, or none to pool the hidden states yourself",
-                                checkpoint.directory(), mode));
+  throw Unsupported(
+      fmt::format("{}/1_Pooling/config.json: pooling \"{}\" has no native form; pass mean, cls "
+                  "or max, or none to pool the hidden states yourself",
+                  checkpoint.directory(), mode));
 }
 
 std::optional<bool> stated_normalize(const Checkpoint& checkpoint) {
   const Json json = read_json(checkpoint, "modules.json");
   if (!json.is_array()) return std::nullopt;
   for (const Json& module : json)
-    if (module.is_object() && module.value("type", std::string()).ends_with("Normalize")) return true;
+    if (module.is_object() && module.value("type", std::string()).ends_with("Normalize"))
+      return true;
   return false;
 }
 
@@ -64,13 +66,16 @@ std::optional<std::size_t> stated_max_tokens(const Checkpoint& checkpoint) {
 std::vector<std::pair<std::string, std::string>> files_to_keep(const Checkpoint& checkpoint,
                                                                const std::string& model_type) {
   std::vector<std::pair<std::string, std::string>> files;
-  for (const char* name : {"config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
-                           "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json"})
-    if (std::string text = checkpoint.read_text(name); !text.empty()) files.emplace_back(name, std::move(text));
+  for (const char* name :
+       {"config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
+        "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json"})
+    if (std::string text = checkpoint.read_text(name); !text.empty())
+      files.emplace_back(name, std::move(text));
   const auto has = [&](std::string_view name) {
     return std::ranges::any_of(files, [&](const auto& file) { return file.first == name; });
   };
-  const bool wordpiece = model_type == "bert" || model_type == "distilbert" || model_type == "mpnet";
+  const bool wordpiece =
+      model_type == "bert" || model_type == "distilbert" || model_type == "mpnet";
   if (wordpiece && has("vocab.txt") && has("tokenizer_config.json"))
     std::erase_if(files, [](const auto& file) { return file.first == "tokenizer.json"; });
   return files;

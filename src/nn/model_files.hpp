@@ -24,7 +24,7 @@ namespace qeff::nn {
 
 /// Name and text of the files an artifact takes along: config.json and what rebuilds the tokenizer.
 /// tokenizer.json is left out where vocab.txt says the same (WordPiece).
-[[nodiscard]] std::vector<std::pair<std::string, std::string>> files_to_keep(const Checkpoint& checkpoint,
-                                                                             const std::string& model_type);
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> files_to_keep(
+    const Checkpoint& checkpoint, const std::string& model_type);
 
 }  // namespace qeff::nn

@@ -13,7 +13,9 @@ constexpr std::array<std::string_view, 4> kNames{"none", "mean", "cls", "max"};
 
 }  // namespace
 
-std::string_view name(Pooling pooling) noexcept { return kNames[static_cast<std::size_t>(pooling)]; }
+std::string_view name(Pooling pooling) noexcept {
+  return kNames[static_cast<std::size_t>(pooling)];
+}
 
 Pooling pooling_from_name(std::string_view text) {
   const auto it = std::ranges::find(kNames, text);
@@ -21,7 +23,8 @@ Pooling pooling_from_name(std::string_view text) {
   return static_cast<Pooling>(it - kNames.begin());
 }
 
-void pool(Pooling pooling, const float* states, std::size_t tokens, std::size_t n, float* out) noexcept {
+void pool(Pooling pooling, const float* states, std::size_t tokens, std::size_t n,
+          float* out) noexcept {
   std::copy_n(states, n, out);
   if (pooling == Pooling::cls) return;
   for (std::size_t t = 1; t < tokens; ++t) {

@@ -17,7 +17,8 @@ namespace {
 using Json = nlohmann::json;
 using kernels::Activations;
 
-constexpr std::array<std::string_view, 6> kMethods{"none", "affine", "codebook", "fp8", "gptq", "awq"};
+constexpr std::array<std::string_view, 6> kMethods{"none", "affine", "codebook",
+                                                   "fp8",  "gptq",   "awq"};
 constexpr std::array<std::string_view, 3> kActivations{"int8", "bf16", "f32"};
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -41,8 +42,8 @@ std::size_t index_of(std::string_view what, std::string_view text, const Names& 
   if (it != std::end(names)) return static_cast<std::size_t>(it - std::begin(names));
   const auto closest = *std::ranges::min_element(
       names, {}, [&](std::string_view n) { return edit_distance(n, text); });
-  throw InvalidArgument(fmt::format("{} \"{}\" is unknown; did you mean \"{}\"? There is: {}", what, text,
-                                    closest, fmt::join(names, ", ")));
+  throw InvalidArgument(fmt::format("{} \"{}\" is unknown; did you mean \"{}\"? There is: {}", what,
+                                    text, closest, fmt::join(names, ", ")));
 }
 
 /// Calls visit(key, field) for every key of the flat form, in the order it is written.
@@ -82,7 +83,8 @@ void assign(std::string_view key, const Json& value, bool& field) {
   field = value.get<bool>();
 }
 void assign(std::string_view key, const Json& value, int& field) {
-  if (!value.is_number_integer() || value.get<std::int64_t>() < 0 || value.get<std::int64_t>() > 1 << 20)
+  if (!value.is_number_integer() || value.get<std::int64_t>() < 0 ||
+      value.get<std::int64_t>() > 1 << 20)
     wrong_type(key, value, "an integer from 0 to 1048576");
   field = value.get<int>();
 }
@@ -135,7 +137,8 @@ QuantizationConfig quantization_config_from_json(const std::string& text) {
   if (const auto it = json.find("activations"); it != json.end() && !it->is_null()) {
     std::string activations;
     assign("activations", *it, activations);
-    config.activations = static_cast<Activations>(index_of("activations", activations, kActivations));
+    config.activations =
+        static_cast<Activations>(index_of("activations", activations, kActivations));
   }
   validate(config);
   return config;
@@ -145,22 +148,25 @@ std::string to_json(const QuantizationConfig& config) {
   auto json = nlohmann::ordered_json::object();
   json["method"] = name(config.method);
   for_each_field(config, [&](const char* key, const auto& field) { json[key] = field; });
-  if (config.activations) json["activations"] = kActivations[static_cast<std::size_t>(*config.activations)];
+  if (config.activations)
+    json["activations"] = kActivations[static_cast<std::size_t>(*config.activations)];
   return json.dump();
 }
 
 void validate(const QuantizationConfig& c) {
   if (c.method == Method::none) {
-    require(c.activations != Activations::int8,
-            "method \"none\" keeps float weights: activations are \"f32\" or \"bf16\", not \"int8\"");
+    require(
+        c.activations != Activations::int8,
+        "method \"none\" keeps float weights: activations are \"f32\" or \"bf16\", not \"int8\"");
   }
   require(c.bits >= 2 && c.bits <= 8, "bits is ", c.bits, ", not in 2..8");
   require(c.embedding_bits == 8 || c.embedding_bits == 32, "embedding_bits is ", c.embedding_bits,
           ", not 8 or 32");
-  require(c.percentile > 50 && c.percentile <= 100, "percentile is ", c.percentile, ", not in (50, 100]");
+  require(c.percentile > 50 && c.percentile <= 100, "percentile is ", c.percentile,
+          ", not in (50, 100]");
   require(c.smooth >= 0 && c.smooth <= 1, "smooth is ", c.smooth, ", not in [0, 1]");
-  require(c.gptq.damp_percent > 0 && c.gptq.damp_percent < 1, "damp_percent is ", c.gptq.damp_percent,
-          ", not in (0, 1)");
+  require(c.gptq.damp_percent > 0 && c.gptq.damp_percent < 1, "damp_percent is ",
+          c.gptq.damp_percent, ", not in (0, 1)");
   require(c.awq.max_shrink > 0 && c.awq.max_shrink < 1, "max_shrink is ", c.awq.max_shrink,
           ", not in (0, 1)");
   (void)index_of("range", c.range, std::array<std::string_view, 3>{"minmax", "percentile", "mse"});
@@ -169,8 +175,8 @@ void validate(const QuantizationConfig& c) {
   require(!c.per_tensor || c.group_size == 0, "per_tensor has one scale: group_size ", c.group_size,
           " does not go with it");
   if (c.method == Method::fp8)
-    require(c.group_size == 0 || c.group_size == 128, "fp8 has group_size 0 (per channel) or 128 (blocks), not ",
-            c.group_size);
+    require(c.group_size == 0 || c.group_size == 128,
+            "fp8 has group_size 0 (per channel) or 128 (blocks), not ", c.group_size);
 }
 
 }  // namespace qeff

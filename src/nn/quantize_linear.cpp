@@ -51,7 +51,8 @@ QuantizedMatrix affine(MatrixView<const float> w, const QuantizationConfig& c) {
 }
 
 QuantizedMatrix codebook(MatrixView<const float> w, const QuantizationConfig& c) {
-  const CodebookConfig config{.codebook = c.codebook == "fp4" ? kFp4 : kNf4, .group_size = c.group_size};
+  const CodebookConfig config{.codebook = c.codebook == "fp4" ? kFp4 : kNf4,
+                              .group_size = c.group_size};
   QuantizedMatrix q = quantize_codebook(w, config);
   if (c.double_quant) (void)double_quantize_scales(q);
   return q;
@@ -73,9 +74,11 @@ Part gptq_part(const NamedWeight& w, const InputStatistics& inputs, const Quanti
   config.symmetric = c.symmetric;
   GptqOutcome outcome = gptq(w.view(), inputs.view(), config, executor);
   Part part{std::move(outcome.matrix), std::move(outcome.fallback), {}};
-  if (outcome.dead_columns) part.remark = fmt::format("{} inputs are always zero", outcome.dead_columns);
+  if (outcome.dead_columns)
+    part.remark = fmt::format("{} inputs are always zero", outcome.dead_columns);
   if (outcome.damp_percent > c.gptq.damp_percent)
-    part.remark += fmt::format("{}damping raised to {}", part.remark.empty() ? "" : "; ", outcome.damp_percent);
+    part.remark += fmt::format("{}damping raised to {}", part.remark.empty() ? "" : "; ",
+                               outcome.damp_percent);
   return part;
 }
 
@@ -100,7 +103,8 @@ std::vector<Part> awq_parts(std::span<const NamedWeight> weights, const InputSta
   for (const auto& view : views) {
     Part part{awq_quantize(view, found.scales, inputs.view(), config, executor), {}, {}};
     if (scaled) part.matrix.input_scale = inverse;
-    if (found.dead_channels) part.remark = fmt::format("{} inputs are always zero", found.dead_channels);
+    if (found.dead_channels)
+      part.remark = fmt::format("{} inputs are always zero", found.dead_channels);
     parts.push_back(std::move(part));
   }
   return parts;
@@ -112,17 +116,25 @@ std::vector<Part> rounded_parts(std::span<const NamedWeight> weights, const Inpu
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto view = weights[i].view();
     switch (c.method) {
-      case Method::affine: parts[i].matrix = affine(view, c); break;
-      case Method::codebook: parts[i].matrix = codebook(view, c); break;
-      case Method::fp8: parts[i].matrix = fp8(view, c); break;
-      default: parts[i] = gptq_part(weights[i], inputs, c, executor);
+      case Method::affine:
+        parts[i].matrix = affine(view, c);
+        break;
+      case Method::codebook:
+        parts[i].matrix = codebook(view, c);
+        break;
+      case Method::fp8:
+        parts[i].matrix = fp8(view, c);
+        break;
+      default:
+        parts[i] = gptq_part(weights[i], inputs, c, executor);
     }
   }
   return parts;
 }
 
-std::vector<Part> smoothed_parts(std::span<const NamedWeight> weights, const InputStatistics& inputs,
-                                 const QuantizationConfig& c, Executor& executor) {
+std::vector<Part> smoothed_parts(std::span<const NamedWeight> weights,
+                                 const InputStatistics& inputs, const QuantizationConfig& c,
+                                 Executor& executor) {
   std::vector<float> scales = smoothing_scales(inputs, c.smooth);
   auto parts = rounded_parts(scaled(weights, scales), scaled(inputs, scales), c, executor);
   for (float& s : scales) s = 1.0f / s;
@@ -130,15 +142,17 @@ std::vector<Part> smoothed_parts(std::span<const NamedWeight> weights, const Inp
   return parts;
 }
 
-std::vector<Part> quantize_parts(std::span<const NamedWeight> weights, const InputStatistics& inputs,
-                                 const QuantizationConfig& c, Executor& executor) {
+std::vector<Part> quantize_parts(std::span<const NamedWeight> weights,
+                                 const InputStatistics& inputs, const QuantizationConfig& c,
+                                 Executor& executor) {
   if (c.method == Method::awq) return awq_parts(weights, inputs, c, executor);
   if (wants_smoothing(c) && !inputs.empty()) return smoothed_parts(weights, inputs, c, executor);
   return rounded_parts(weights, inputs, c, executor);
 }
 
 /// tr(E H E^T), E: (n, k). The product runs on the float kernels.
-double weighted_square(MatrixView<const float> e, const kernels::PackedMatrix& hessian, Executor& executor) {
+double weighted_square(MatrixView<const float> e, const kernels::PackedMatrix& hessian,
+                       Executor& executor) {
   std::vector<float> product(e.rows * e.cols);
   matmul(e, hessian.view, MatrixView<float>{product.data(), e.rows, e.cols}, {}, executor);
   double sum = 0;
@@ -189,7 +203,8 @@ QuantizedMatrix stack(std::vector<Part>& parts) {
   QuantizedMatrix all = std::move(parts.front().matrix);
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const QuantizedMatrix& q = parts[i].matrix;
-    if (all.zero_points.empty() != q.zero_points.empty())  // a fallback may differ from its neighbours
+    if (all.zero_points.empty() !=
+        q.zero_points.empty())  // a fallback may differ from its neighbours
       throw Unsupported("parts of one linear were quantized to different kinds of codes");
     all.rows += q.rows;
     append(all.codes, q.codes);

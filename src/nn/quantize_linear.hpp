@@ -21,7 +21,9 @@ struct NamedWeight {
   std::vector<float> values;  ///< (rows, cols)
   std::size_t rows = 0, cols = 0;
 
-  [[nodiscard]] MatrixView<const float> view() const noexcept { return {values.data(), rows, cols}; }
+  [[nodiscard]] MatrixView<const float> view() const noexcept {
+    return {values.data(), rows, cols};
+  }
 };
 
 /// What calibration saw of the inputs of a linear; empty: there was none.
@@ -37,8 +39,8 @@ struct InputStatistics {
 };
 
 struct QuantizedLinear {
-  QuantizedMatrix matrix;        ///< Rows of all parts; unused with method none.
-  std::vector<float> values;     ///< The same as float with method none.
+  QuantizedMatrix matrix;            ///< Rows of all parts; unused with method none.
+  std::vector<float> values;         ///< The same as float with method none.
   std::vector<LayerReport> reports;  ///< One a part.
 
   [[nodiscard]] kernels::PackedMatrix pack(const QuantizationConfig& config) const;

@@ -7,12 +7,14 @@ namespace qeff::nn {
 namespace {
 
 constexpr std::size_t kSampleSequences = 16, kSampleTokens = 32;
-constexpr double kLeastRms = 0.01;  // of the mean: a channel that is almost never used stays in bounds
+constexpr double kLeastRms =
+    0.01;  // of the mean: a channel that is almost never used stays in bounds
 
 }  // namespace
 
 bool wants_smoothing(const QuantizationConfig& c) {
-  if (c.smooth == 0 || c.bits <= 4 || (c.method != Method::affine && c.method != Method::gptq)) return false;
+  if (c.smooth == 0 || c.bits <= 4 || (c.method != Method::affine && c.method != Method::gptq))
+    return false;
   if (c.activations) return *c.activations == kernels::Activations::int8;
   return c.symmetric;  // packed as i8, whose default is int8 activations
 }
@@ -52,7 +54,8 @@ std::vector<float> smoothing_scales(const InputStatistics& inputs, double alpha)
   return scales;
 }
 
-std::vector<NamedWeight> scaled(std::span<const NamedWeight> weights, std::span<const float> scales) {
+std::vector<NamedWeight> scaled(std::span<const NamedWeight> weights,
+                                std::span<const float> scales) {
   std::vector<NamedWeight> result(weights.begin(), weights.end());
   for (NamedWeight& w : result)
     for (std::size_t i = 0; i < w.values.size(); ++i) w.values[i] *= scales[i % w.cols];

@@ -88,9 +88,13 @@ TEST(AtomicFile, AnUnwritableDirectoryIsAnIoError) {
   ASSERT_EQ(::chmod(directory.path().c_str(), 0555), 0);
   constexpr uid_t kNobody = 65534;  // root may write anywhere
   const bool root = ::geteuid() == 0;
-  if (root) ASSERT_EQ(::seteuid(kNobody), 0);
+  if (root) {
+    ASSERT_EQ(::seteuid(kNobody), 0);
+  }
   const int code = code_of([&] { AtomicFile file(directory / "out"); });
-  if (root) ASSERT_EQ(::seteuid(0), 0);
+  if (root) {
+    ASSERT_EQ(::seteuid(0), 0);
+  }
   ASSERT_EQ(::chmod(directory.path().c_str(), 0700), 0);
   EXPECT_EQ(code, EACCES);
 }

@@ -1,8 +1,9 @@
 /// @file
-/// What the encoders of the BERT family are made of: the one table that compilation and runtime read.
+/// What the encoders of the BERT family are made of: the one table that compilation and runtime
+/// read.
 ///
-/// All of them are post-norm transformers; they differ in tensor names, in how positions are counted,
-/// and in a few terms:
+/// All of them are post-norm transformers; they differ in tensor names, in how positions are
+/// counted, and in a few terms:
 ///
 ///     x = norm(words[id] + positions[p] + types[t])
 ///     per layer:  x = norm(x + attn_out(attention(qkv(x))));  x = norm(x + ffn2(act(ffn1(x))))
@@ -20,8 +21,8 @@
 
 namespace qeff {
 
-/// Tensor names of one model_type, without the optional prefix. "{}" stands for the layer; names end
-/// before ".weight" and ".bias". An empty name: the model has no such tensor.
+/// Tensor names of one model_type, without the optional prefix. "{}" stands for the layer; names
+/// end before ".weight" and ".bias". An empty name: the model has no such tensor.
 struct Architecture {
   std::string_view model_type;
   std::string_view prefix;  ///< In checkpoints of the model with a head on top, e.g. "bert."
@@ -62,7 +63,8 @@ struct EncoderShape {
   [[nodiscard]] std::size_t head_dim() const noexcept { return hidden / heads; }
   /// Tokens a sequence can have.
   [[nodiscard]] std::size_t max_positions() const noexcept {
-    return positions_skip_padding ? positions - static_cast<std::size_t>(padding_idx) - 1 : positions;
+    return positions_skip_padding ? positions - static_cast<std::size_t>(padding_idx) - 1
+                                  : positions;
   }
 };
 

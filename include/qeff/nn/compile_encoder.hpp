@@ -1,6 +1,6 @@
 /// @file
-/// From a Hugging Face directory to a compiled encoder artifact: quantization of every linear, layer
-/// by layer, through the native forward; no torch.
+/// From a Hugging Face directory to a compiled encoder artifact: quantization of every linear,
+/// layer by layer, through the native forward; no torch.
 #pragma once
 
 #include <cstddef>
@@ -27,9 +27,11 @@ struct LayerReport {
 };
 
 struct CompileOptions {
-  std::optional<Pooling> pooling;      ///< Else what 1_Pooling/config.json says, else mean.
-  std::optional<bool> normalize;       ///< Default of encode(); else whether modules.json normalizes, else true.
-  std::optional<std::size_t> max_tokens;  ///< Of encode(); else sentence_bert_config.json, else all positions.
+  std::optional<Pooling> pooling;  ///< Else what 1_Pooling/config.json says, else mean.
+  std::optional<bool>
+      normalize;  ///< Default of encode(); else whether modules.json normalizes, else true.
+  std::optional<std::size_t>
+      max_tokens;  ///< Of encode(); else sentence_bert_config.json, else all positions.
   std::size_t threads = 0;
   /// Called between steps: done, total, what. An exception of it stops the work.
   std::function<void(std::size_t done, std::size_t total, const std::string& what)> progress;
@@ -39,8 +41,10 @@ struct CompileOptions {
 /// @param calibration  Needed (not empty) by gptq and awq; the others report hessian_loss with it.
 /// @throws InvalidArgument, Unsupported, FormatError, IoError as their headers say, an output that
 ///         cannot be written before any work is done; nothing half-written remains.
-std::vector<LayerReport> compile_encoder(const Checkpoint& checkpoint, const QuantizationConfig& config,
-                                         const TokenBatch& calibration, const CompileOptions& options,
+std::vector<LayerReport> compile_encoder(const Checkpoint& checkpoint,
+                                         const QuantizationConfig& config,
+                                         const TokenBatch& calibration,
+                                         const CompileOptions& options,
                                          const std::string& out_path);
 
 }  // namespace qeff

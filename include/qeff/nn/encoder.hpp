@@ -1,5 +1,6 @@
 /// @file
-/// BERT-family encoders (BERT/MiniLM, RoBERTa/XLM-R, DistilBERT, MPNet) run from a compiled artifact.
+/// BERT-family encoders (BERT/MiniLM, RoBERTa/XLM-R, DistilBERT, MPNet) run from a compiled
+/// artifact.
 ///
 /// Tokens of a batch are packed one after the other: no padding is ever computed. A sequence's
 /// result is the same bytes whatever its neighbours and the number of threads.
@@ -48,7 +49,8 @@ class Encoder {
   [[nodiscard]] std::vector<LayerPlan> explain() const;
 
   /// Last hidden states, out: (tokens, hidden), in the packed order.
-  /// @throws InvalidArgument naming the position of an id outside the vocabulary, of a sequence that
+  /// @throws InvalidArgument naming the position of an id outside the vocabulary, of a sequence
+  /// that
   ///         is empty or longer than max_positions().
   void hidden_states(const TokenBatch& batch, std::span<float> out) const;
   /// One embedding per sequence, out: (sequences, hidden). Pooling::none is refused.

@@ -17,7 +17,8 @@ enum class Pooling : std::uint8_t { none, mean, cls, max };
 
 /// out: (n) = pooling over the rows of states, (tokens, n). mean: sum of rows in order, divided;
 /// cls: the first row; max: per column. @pre tokens > 0, pooling is not none
-void pool(Pooling pooling, const float* states, std::size_t tokens, std::size_t n, float* out) noexcept;
+void pool(Pooling pooling, const float* states, std::size_t tokens, std::size_t n,
+          float* out) noexcept;
 
 /// x / max(|x|, 1e-12), as torch.nn.functional.normalize.
 void normalize_l2(float* x, std::size_t n) noexcept;

@@ -25,23 +25,23 @@ enum class Method : std::uint8_t { none, affine, codebook, fp8, gptq, awq };
 /// Fields that the method does not use are ignored.
 struct QuantizationConfig {
   Method method = Method::affine;
-  int bits = 8;                     ///< affine, gptq, awq: 2..8
-  std::size_t group_size = 0;       ///< 0: per channel; for fp8 128 means 128x128 blocks
-  bool per_tensor = false;          ///< affine, fp8: one scale for the whole matrix
-  bool symmetric = true;            ///< affine, gptq; awq: no zero point
-  std::string range = "minmax";     ///< affine: minmax, percentile, mse
-  double percentile = 99.9;         ///< affine with range percentile
-  double smooth = 0.5;              ///< affine, gptq with 5 bits or more and int8 activations: how much of
-                                    ///< the spread of the input channels moves to the weights; 0: nothing
+  int bits = 8;                  ///< affine, gptq, awq: 2..8
+  std::size_t group_size = 0;    ///< 0: per channel; for fp8 128 means 128x128 blocks
+  bool per_tensor = false;       ///< affine, fp8: one scale for the whole matrix
+  bool symmetric = true;         ///< affine, gptq; awq: no zero point
+  std::string range = "minmax";  ///< affine: minmax, percentile, mse
+  double percentile = 99.9;      ///< affine with range percentile
+  double smooth = 0.65;  ///< affine, gptq with 5 bits or more and int8 activations: how much of
+                         ///< the spread of the input channels moves to the weights; 0: nothing
   std::string codebook = "nf4";     ///< codebook: nf4, fp4
   bool double_quant = false;        ///< codebook: 8-bit scales of scales
   std::string fp8_format = "e4m3";  ///< fp8: e4m3, e5m2
   GptqConfig gptq;                  ///< bits, group_size, symmetric above win over the ones in here
   AwqConfig awq;                    ///< likewise
   std::optional<kernels::Activations> activations;  ///< default: pack()'s, f32 for method none
-  int embedding_bits = 8;           ///< 8: int8 rows; 32: float32
-  bool propagate = true;            ///< Calibration inputs of a layer come from the quantized ones before.
-  bool strict = false;              ///< A fallback is an error instead of a report row.
+  int embedding_bits = 8;                           ///< 8: int8 rows; 32: float32
+  bool propagate = true;  ///< Calibration inputs of a layer come from the quantized ones before.
+  bool strict = false;    ///< A fallback is an error instead of a report row.
 
   [[nodiscard]] bool needs_calibration() const noexcept {
     return method == Method::gptq || method == Method::awq;

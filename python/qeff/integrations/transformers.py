@@ -49,7 +49,11 @@ def load_float(directory: Path, **kwargs: Any) -> nn.Module:
         ValueError: transformers cannot load it.
     """
     try:
-        model = transformers.AutoModel.from_pretrained(str(directory), **kwargs)
+        config = transformers.AutoConfig.from_pretrained(str(directory))
+        named = (getattr(config, "architectures", None) or [""])[0]
+        # T5EncoderModel and its like say themselves that they have no decoder.
+        kind = getattr(transformers, named, None) if named.endswith("EncoderModel") else None
+        model = (kind or transformers.AutoModel).from_pretrained(str(directory), **kwargs)
     except (ValueError, KeyError, OSError) as error:
         raise Unsupported(f"{directory}: transformers cannot load it: {error}") from error
     if getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "get_encoder"):
