@@ -83,10 +83,12 @@ if ! $quick; then
 
   if setup_aarch64_root && build_preset aarch64; then
     ctest_suite aarch64 build/aarch64 -L '^(core|math|quant|format|kernels)$'
+    arm_program=build/aarch64/tests/embed_ids
   else
     echo 1 > "$results/aarch64.failed"
   fi
 fi
+check isa-levels "$venv/bin/python" tests/isa_levels.py build/release/tests/embed_ids ${arm_program:-}
 
 say "all together, after $((SECONDS / 60)) min $((SECONDS % 60)) s"
 "$venv/bin/python" .ci/count.py "$results"

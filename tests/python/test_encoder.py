@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from qeff import _core
 
 torch = pytest.importorskip("torch")
@@ -116,7 +115,7 @@ def test_every_refusal_is_typed_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(_core.InvalidArgument, match="pooling"):
         compiled({}, pooling="median")
 
-    def interrupted(done: int, total: int, what: str) -> None:
+    def interrupted(done: int, *_: object) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
