@@ -19,6 +19,13 @@ setup_prefix
 "$cmake" -S examples/cpp_app -B build/cpp_app -G Ninja -DCMAKE_PREFIX_PATH="$root/build/prefix" > build/configure-cpp_app.log ||
   { cat build/configure-cpp_app.log; exit 1; }
 "$cmake" --build build/cpp_app
-artifact=$(ls -t quickstart-output/*int8*.qeff | head -n 1)
-build/cpp_app/cpp_app "$artifact"
+build/cpp_app/cpp_app quickstart-output/minilm-int8.qeff | tee build/cpp_app/similarities.txt
+"$venv/bin/python" - quickstart-output/results.json build/cpp_app/similarities.txt <<'END'
+import json, sys
+python = [float(line.split()[0]) for line in json.load(open(sys.argv[1]))["similarities"]]
+cpp = [float(line.split()[0]) for line in open(sys.argv[2])]
+apart = max(abs(a - b) for a, b in zip(python, cpp, strict=True))
+print(f"Python and C++ differ by {apart:.1e} at most")
+sys.exit(apart > 1e-4)
+END
 echo "the quickstart took $((SECONDS - started)) s"
