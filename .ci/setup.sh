@@ -108,7 +108,7 @@ setup_package() {
     say "qeff into .venv"
     mark_done package pyproject.toml include/qeff/version.hpp "$extension"
     PATH=$(dirname "$cmake"):$PATH "$venv/bin/pip" install -q --disable-pip-version-check --no-deps \
-      --no-build-isolation -C build-dir=build/release -C cmake.define.QEFF_DEV=ON -e . ||
+      --no-build-isolation --config-settings build-dir=build/release --config-settings cmake.define.QEFF_DEV=ON -e . ||
       { rm "$root/build/stamps/package"; return 1; }
   fi
 }

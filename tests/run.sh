@@ -50,7 +50,7 @@ build_preset() {
 
 wheel_works() {
   PATH=$(dirname "$cmake"):$PATH "$venv/bin/pip" wheel -q --no-deps --no-build-isolation . -w build/wheel \
-    -C build-dir=build/release -C cmake.define.QEFF_DEV=ON &&
+    --config-settings build-dir=build/release --config-settings cmake.define.QEFF_DEV=ON &&
     "$venv/bin/python" -m venv --clear build/wheel-venv &&
     build/wheel-venv/bin/pip install -q --disable-pip-version-check build/wheel/qeff-*.whl &&
     (cd build/wheel-venv && bin/python -c 'import qeff; print(qeff.cpu_info())' && bin/qeff --help > /dev/null)
