@@ -158,17 +158,12 @@ def test_too_little_memory_is_code_5(artifact: Path) -> None:
     assert done.stderr.strip() == "qeff: error: MemoryError"
 
 
-def heed_ctrl_c() -> None:
-    """A job in the background of a shell inherits that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_stops_quietly_and_leaves_nothing(tiny_bert: Path, tmp_path: Path) -> None:
     reading, writing = os.pipe()  # encode waits for its text
-    command = [sys.executable, "-m", "qeff", "encode", str(tiny_bert)]
-    with subprocess.Popen(
-        command, stdin=reading, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
-    ) as process:
+    # A job in the background of a shell inherits that Ctrl-C is ignored: env undoes that.
+    heeding = ["env", "--default-signal=INT", sys.executable]
+    command = [*heeding, "-m", "qeff", "encode", str(tiny_bert)]
+    with subprocess.Popen(command, stdin=reading, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 30
         maps = Path(f"/proc/{process.pid}/maps")
         while "_core" not in maps.read_text() and time.monotonic() < deadline:
