@@ -1,12 +1,12 @@
 #include "qeff/kernels/pack.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "qeff/core/error.hpp"
+#include "qeff/core/minifloat.hpp"
 
 namespace qeff {
 namespace {
@@ -139,23 +139,6 @@ void point_view_at_buffers(PackedMatrix& out) {
   v.input_scale = out.input_scale.as<const float>();
 }
 
-float bf16_to_float(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
-
-std::uint16_t float_to_bf16(float x) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-/// FP8 to float: fields moved into a float of the same value times a power of two.
-float fp8_to_float(std::uint8_t code, WeightFormat format) {
-  const bool e4 = format == WeightFormat::e4m3;
-  const auto magnitude = static_cast<std::uint32_t>(code & 0x7f);
-  if (e4 && magnitude == 0x7f) return std::nanf("");
-  if (!e4 && magnitude >= 0x7c) return magnitude == 0x7c ? std::copysign(INFINITY, code & 0x80 ? -1.0f : 1.0f) : std::nanf("");
-  const float value = std::bit_cast<float>(magnitude << (e4 ? 20 : 21)) * (e4 ? 0x1p120f : 0x1p112f);
-  return code & 0x80 ? -value : value;
-}
-
 /// The value of one packed element before its scale.
 float raw_value(const PackedView& v, std::size_t n, std::size_t k) {
   const Place at = place(v, n, k);
@@ -167,12 +150,12 @@ float raw_value(const PackedView& v, std::size_t n, std::size_t k) {
     case WeightFormat::u8: return static_cast<float>(*p - v.zero_points[s]);
     case WeightFormat::u4: return static_cast<float>(nibble - v.zero_points[s]);
     case WeightFormat::cb4: return v.codebook[nibble];
-    case WeightFormat::e4m3:
-    case WeightFormat::e5m2: return fp8_to_float(*p, v.format);
+    case WeightFormat::e4m3: return to_float<E4M3>(*p);
+    case WeightFormat::e5m2: return to_float<E5M2>(*p);
     case WeightFormat::bf16: {
       std::uint16_t bits;
       std::memcpy(&bits, p, sizeof bits);
-      return bf16_to_float(bits);
+      return to_float<BF16>(bits);
     }
     case WeightFormat::f32: {
       float value;
@@ -222,7 +205,7 @@ PackedMatrix pack_float(MatrixView<const float> w, WeightFormat format) {
     for (std::size_t k = 0; k < w.cols; ++k) {
       std::byte* at = out.codes.data() + place(out.view, n, k).byte;
       const float value = w(n, k);
-      const std::uint16_t half = float_to_bf16(value);
+      const std::uint16_t half = to_bits<BF16>(value, false);
       std::memcpy(at, f32 ? static_cast<const void*>(&value) : &half, f32 ? 4 : 2);
     }
   point_view_at_buffers(out);
