@@ -20,12 +20,13 @@ constexpr struct {
   test::Scheme scheme;
   const char* name;
 } kCases[] = {{test::Scheme::i8, "i8"},   {test::Scheme::u4, "u4_g128"},     {test::Scheme::u4_int8, "u4_g128_int8"},
-              {test::Scheme::nf4, "nf4"}, {test::Scheme::e4m3, "e4m3_g128"}, {test::Scheme::bf16, "bf16"},
+              {test::Scheme::nf4_int8, "nf4_int8"},
+              {test::Scheme::nf4, "nf4"}, {test::Scheme::e4m3, "e4m3"}, {test::Scheme::bf16, "bf16"},
               {test::Scheme::f32, "f32"}};
 
 void run(benchmark::State& state, test::Scheme scheme, Shape shape, kernels::Isa isa) {
   kernels::set_active(isa);
-  const auto p = test::random_problem(scheme, shape.m, shape.n, shape.k, 128);
+  const auto p = test::random_problem(scheme, shape.m, shape.n, shape.k, scheme == test::Scheme::e4m3 ? 0 : 128);
   std::vector<float> y(shape.m * shape.n);
   Executor executor;
   for (auto _ : state)

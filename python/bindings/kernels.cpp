@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "executors.hpp"
+#include "plans.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/kernels/isa.hpp"
 #include "qeff/kernels/matmul.hpp"
@@ -270,6 +271,17 @@ void set_active_isa(const std::optional<std::string>& name) {
   kernels::set_active(isa);
 }
 
+py::dict plan(const Packed& w, std::size_t rows, bool measure, std::size_t threads) {
+  MatmulPlan result;
+  {
+    const py::gil_scoped_release no_gil;
+    result = explain_matmul(w.view, rows, executor_of(threads), measure);
+  }
+  py::dict row;
+  add_plan(row, result);
+  return row;
+}
+
 void bind_packed(py::module_& m) {
   py::class_<Packed>(m, "PackedMatrix", "Weights (n, k) in the packed order of the kernels.")
       .def_property_readonly(
@@ -300,6 +312,9 @@ void bind_packed(py::module_& m) {
       .def(
           "explain", [](const Packed& w) { return explain(w.view); },
           "One line: ISA, kernel, bytes.")
+      .def("plan", &plan, py::arg("rows"), py::arg("measure") = false, py::arg("threads") = 0,
+           "A matmul of that many rows next to the roof of this machine: kernel, pass_bytes, operations, "
+           "bound, least_seconds; measured also seconds, roof_share.")
       .def("__repr__", [](const Packed& w) {
         return str("<qeff.PackedMatrix ", spell(kFormats, w.view.format), " (", w.view.n, ", ",
                    w.view.k, ") group_size=", w.view.group_size,

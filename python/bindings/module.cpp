@@ -15,6 +15,7 @@ namespace qeff::python {
 
 void bind_quant(py::module_& m);
 void bind_kernels(py::module_& m);
+void bind_roof(py::module_& m);
 void bind_io(py::module_& m);
 void bind_text(py::module_& m);
 void bind_calib(py::module_& m);
@@ -108,6 +109,7 @@ PYBIND11_MODULE(_core, m) {
   bind_errors(m);
   bind_quant(m);
   bind_kernels(m);
+  bind_roof(m);
   bind_io(m);
   bind_text(m);
   bind_calib(m);

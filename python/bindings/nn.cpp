@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "plans.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/nn/architecture.hpp"
 #include "qeff/nn/compile_encoder.hpp"
@@ -98,14 +99,21 @@ Floats encode(const Encoder& self, const std::vector<std::string>& texts,
   return out;
 }
 
-py::list explain_rows(const Encoder& self) {
+py::list explain_rows(const Encoder& self, const std::optional<std::vector<std::size_t>>& numbers,
+                      bool measure) {
+  std::vector<LayerPlan> plans;
+  {
+    const py::gil_scoped_release no_gil;
+    plans = numbers ? self.explain(*numbers, measure) : self.explain();
+  }
   py::list rows;
-  for (const LayerPlan& plan : self.explain()) {
+  for (const LayerPlan& plan : plans) {
     py::dict row;
     row["name"] = plan.name;
     row["scheme"] = plan.scheme;
     row["kernel"] = plan.kernel;
     row["bytes"] = plan.bytes;
+    if (plan.matmul) add_plan(row, *plan.matmul);
     rows.append(row);
   }
   return rows;
@@ -174,7 +182,9 @@ void bind_encoder(py::module_& m) {
            "Embeddings, float32 (sequences, hidden).")
       .def("encode", &encode, py::arg("texts"), py::arg("normalize") = py::none(),
            "Embeddings of texts with the artifact's own tokenizer, float32 (texts, hidden).")
-      .def("explain", &explain_rows, "A dict for each linear: name, scheme, kernel, bytes.")
+      .def("explain", &explain_rows, py::arg("rows") = py::none(), py::arg("measure") = false,
+           "A dict for each linear: name, scheme, kernel, bytes; with numbers of rows one for each of "
+           "them, and how long the roof of this machine lets it take at least.")
       .def_property_readonly("hidden_size", &Encoder::hidden_size)
       .def_property_readonly("vocab_size", &Encoder::vocab_size)
       .def_property_readonly("max_tokens", &Encoder::max_tokens, "Tokens encode() cuts a text to.")

@@ -26,6 +26,7 @@ _MODULE_OF = {
     "load": "session",
     "Report": "report",
     "cpu_info": "cpu",
+    "roof": "cpu",
     "matmul": "matrix",
     "pack": "matrix",
     "quantize": "matrix",
@@ -44,6 +45,7 @@ __all__ = [  # noqa: RUF022 - in the order of the documentation
     "pack",
     "matmul",
     "cpu_info",
+    "roof",
     "load",
     "Session",
     "QEFFAutoModel",
@@ -78,7 +80,7 @@ if TYPE_CHECKING:
     )
     from .auto import QEFFAutoModel
     from .config import AffineConfig, AWQConfig, CodebookConfig, FP8Config, GPTQConfig
-    from .cpu import cpu_info
+    from .cpu import cpu_info, roof
     from .matrix import matmul, pack, quantize
     from .report import Report
     from .session import Session, load

@@ -224,9 +224,11 @@ class QEFFAutoModel:
             raise InvalidArgument("there is no report: call compile() first")
         return self._report
 
-    def explain(self) -> list[dict[str, Any]]:
-        """How each linear layer runs here: ``name``, ``scheme``, ``kernel``, ``bytes``."""
-        return self._ready().explain()
+    def explain(
+        self, rows: int | Sequence[int] | None = None, measure: bool = False
+    ) -> list[dict[str, Any]]:
+        """How each linear layer runs here; see :meth:`qeff.Session.explain`."""
+        return self._ready().explain(rows, measure)
 
     @property
     def session(self) -> Runner:

@@ -26,6 +26,10 @@ evaluate = typer.Typer(
     help="Measure the quality of a model.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(evaluate, name="eval")
+bench = typer.Typer(
+    help="Time qeff, alone or beside other libraries.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(bench, name="bench")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -203,23 +207,42 @@ def inspect(
 
 @app.command()
 @guarded
-def info(as_json: Json = False) -> None:
+def info(
+    roof: Annotated[
+        bool, typer.Option("--roof", help="Measure what it multiplies and reads at best.")
+    ] = False,
+    num_cores: Cores = None,
+    as_json: Json = False,
+) -> None:
     """Show this CPU, and which kernels qeff uses on it."""
     from . import cli_work as work
 
-    work.emit(work.machine_info(), as_json, work.show_facts)
+    work.emit(work.machine_info(roof, num_cores), as_json, work.show_machine)
 
 
 @app.command()
 @guarded
 def explain(
-    model: Model, scheme: Scheme = "int8", num_cores: Cores = None, as_json: Json = False
+    model: Model,
+    scheme: Scheme = "int8",
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,16,2048", help="Tokens multiplied together: shows the roof for each number."
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time each matmul: its share of the roof.")
+    ] = False,
+    num_cores: Cores = None,
+    as_json: Json = False,
 ) -> None:
-    """Show for each layer which kernel runs it and how many bytes it reads."""
+    """Show for each layer which kernel runs it, how many bytes it reads and the least time it takes."""
     from . import cli_work as work
 
-    rows = work.open_model(model, scheme, num_cores, None).explain()
-    work.emit({"model": model, "layers": rows}, as_json, work.show_layers)
+    numbers = work.parse_numbers(rows, "--rows") if rows is not None else None
+    layers = work.open_model(model, scheme, num_cores, None).explain(numbers, measure)
+    work.emit({"model": model, "layers": layers}, as_json, work.show_layers)
 
 
 @evaluate.command()
@@ -238,6 +261,78 @@ def sts(
     from . import cli_work as work
 
     work.emit(work.evaluate_sts(model, text, scheme, num_cores, pooling), as_json, work.show_facts)
+
+
+Peers = Annotated[
+    bool, typer.Option("--peers", help="Time other libraries beside; needs a checkout of qeff.")
+]
+PeersPython = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Interpreter that has the other libraries.")
+]
+Isa = Annotated[str | None, typer.Option(help="Hold everybody to an instruction set, as avx2.")]
+Only = Annotated[
+    str | None, typer.Option(help="Contenders to time: parts of their names between commas.")
+]
+Rounds = Annotated[int, typer.Option(min=1, help="Turns of each contender.")]
+Seconds = Annotated[float, typer.Option("--slice", min=0.0, help="Seconds of a turn.")]
+MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write tables to a file.")]
+PlotFile = Annotated[Path | None, typer.Option("--plot", help="Write a picture to a file.")]
+
+
+@bench.command()
+@guarded
+def kernels(
+    shapes: Annotated[
+        str | None, typer.Option(metavar="1x4096x4096", help="MxNxK between commas.")
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option(help="int8, int4-g128, int4-g32, nf4, fp8, bf16.")
+    ] = None,
+    peers: Peers = False,
+    peers_python: PeersPython = None,
+    isa: Isa = None,
+    roof: Annotated[
+        bool, typer.Option("--roof", help="Measure the roof, and qeff's share of it.")
+    ] = False,
+    only: Only = None,
+    rounds: Rounds = 7,
+    seconds: Seconds = 0.2,
+    threads: Cores = None,
+    markdown: MarkdownFile = None,
+    plot: PlotFile = None,
+    as_json: Json = False,
+) -> None:
+    """Time matrix products of quantized weights: float32 in, float32 out."""
+    from . import cli_bench as work
+
+    options = work.make_options(threads, peers, peers_python, isa, only, rounds, seconds, roof)
+    work.show(work.bench_kernels(options, shapes, formats), as_json, markdown, plot)
+
+
+@bench.command(name="model")
+@guarded
+def bench_model(
+    model: Model,
+    schemes: Annotated[str, typer.Option(help="Schemes to compile by, between commas.")] = "int8",
+    shapes: Annotated[
+        str | None, typer.Option(metavar="64x112", help="Sentences x tokens between commas.")
+    ] = None,
+    peers: Peers = False,
+    peers_python: PeersPython = None,
+    isa: Isa = None,
+    only: Only = None,
+    rounds: Rounds = 7,
+    seconds: Seconds = 0.2,
+    threads: Cores = None,
+    markdown: MarkdownFile = None,
+    plot: PlotFile = None,
+    as_json: Json = False,
+) -> None:
+    """Time a model on batches of sentences, given as token ids."""
+    from . import cli_bench as work
+
+    options = work.make_options(threads, peers, peers_python, isa, only, rounds, seconds)
+    work.show(work.bench_model(model, options, schemes, shapes), as_json, markdown, plot)
 
 
 def main() -> None:

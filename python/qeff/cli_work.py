@@ -14,12 +14,22 @@ from . import _core
 from ._core import InvalidArgument
 from .auto import QEFFAutoModel
 from .config import AffineConfig, Config
-from .cpu import cpu_info
+from .cpu import cpu_info, roof
 from .resolve import resolve_model
 from .schemes import resolve_config
 from .sts import sts_score
 
 Document = dict[str, Any]
+
+_PLACES = {
+    "registers": "from registers",
+    "fed_l1": "fed from L1",
+    "fed_l2": "fed from L2",
+    "l1": "L1",
+    "l2": "L2",
+    "l3": "L3",
+    "memory": "memory",
+}
 
 
 def emit(document: Document, as_json: bool, show: Callable[[Document], None]) -> None:
@@ -102,14 +112,25 @@ def evaluate_sts(
     }
 
 
-def machine_info() -> Document:
+def machine_info(with_roof: bool = False, num_cores: int | None = None) -> Document:
     """The document of ``qeff info``."""
-    return {
+    document = {
         "qeff": _core.__version__,
         **cpu_info(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+    return document | {"roof": roof(num_cores)} if with_roof else document
+
+
+def parse_numbers(text: str, option: str) -> list[int]:
+    """Whole numbers from 1 on between commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise InvalidArgument(
+            f"{option} takes whole numbers from 1 on, as in 1,16,2048: not {text}"
+        )
+    return [int(part) for part in parts]
 
 
 def _tensor_rows(tensors: Mapping[str, Mapping[str, Any]]) -> list[Document]:
@@ -193,6 +214,23 @@ def show_facts(document: Document) -> None:
         print(f"{name:<{width}}  {text}")
 
 
+def show_machine(document: Document) -> None:
+    """The facts of ``qeff info``, and the roof if it was measured."""
+    measured = document.pop("roof", None)
+    show_facts(document)
+    if measured is None:
+        return
+    rates = {
+        f"{product} {_PLACES[place]}, G op/s": rate
+        for product, places in measured["gops"].items()
+        for place, rate in places.items()
+    } | {f"read {_PLACES[level]}, GB/s": rate for level, rate in measured["gb_per_s"].items()}
+    rows = [(name, f"{rate['one']:.1f}", f"{rate['all']:.1f}") for name, rate in rates.items()]
+    numbers = ("one thread", f"{measured['threads']} threads")
+    print()
+    _table((f"roof of {measured['isa']}", *numbers), rows, numbers)
+
+
 def show_report(document: Document) -> None:
     """The layers of a report, then its facts."""
     rows = document.pop("rows")
@@ -213,9 +251,26 @@ def show_report(document: Document) -> None:
 
 
 def show_layers(document: Document) -> None:
-    """The layers of ``qeff explain``."""
-    rows = [(r["name"], r["scheme"], r["bytes"], r["kernel"]) for r in document["layers"]]
-    _table(("layer", "scheme", "bytes", "kernel"), rows, ("bytes",))
+    """The layers of ``qeff explain``, and how they compare to the roof if that was asked for."""
+    layers = document["layers"]
+    columns = ["layer", "scheme", "bytes", "kernel"]
+    cells = [[r["name"], r["scheme"], r["bytes"], r["kernel"]] for r in layers]
+    extra: dict[str, Callable[[Document], str]] = {
+        "rows": lambda r: str(r["rows"]),
+        "MB a pass": lambda r: f"{r['pass_bytes'] / 1e6:.3f}",
+        "Mop": lambda r: f"{r['operations'] / 1e6:.1f}",
+        "bound": lambda r: str(r["bound"]),
+        "least us": lambda r: f"{r['least_seconds'] * 1e6:.2f}",
+        "us": lambda r: f"{r['seconds'] * 1e6:.2f}",
+        "of roof": lambda r: f"{r['roof_share']:.0%}",
+    }
+    measured = any("seconds" in r for r in layers)
+    planned = any("rows" in r for r in layers)
+    for name in [*extra][: 7 if measured else 5] if planned else []:
+        columns.append(name)
+        for row, cell in zip(layers, cells, strict=True):
+            cell.append(extra[name](row) if "rows" in row else "")
+    _table(columns, cells, ("bytes", *(name for name in extra if name != "bound")))
 
 
 def show_tensors(document: Document) -> None:

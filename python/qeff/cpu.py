@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from . import _core
 from ._core import InvalidArgument
@@ -38,6 +38,22 @@ def cpu_info() -> CpuInfo:
         "active": _core.active_isa(),
         "cores": _core.default_threads(),
     }
+
+
+def roof(num_cores: int | None = None) -> dict[str, Any]:
+    """What this machine multiplies and reads at best, measured once in a process (one or two seconds).
+
+    Args:
+        num_cores: threads; None or 0: all.
+
+    Returns:
+        ``isa``, ``threads``, ``caches`` (bytes of ``l1``, ``l2``, ``l3``), ``gops`` (1e9 operations a
+        second of ``int8``, ``u4`` (int8 by 4-bit codes), ``bf16``, ``f32`` products, each from
+        ``registers`` and by the matmuls' register tile ``fed_l1``, ``fed_l2`` from those caches) and
+        ``gb_per_s`` (reading from ``l1``, ``l2``, ``l3``, ``memory``). Each figure is a dict of ``one``
+        thread and ``all`` threads; what the CPU lacks is left out.
+    """
+    return _core.measure_roof(None, thread_count(num_cores))
 
 
 def thread_count(num_cores: int | None) -> int:

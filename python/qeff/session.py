@@ -41,7 +41,9 @@ class Runner(Protocol):
         pooling: Pooling = None,
         batch_size: int | None = None,
     ) -> FloatArray: ...
-    def explain(self) -> list[dict[str, Any]]: ...
+    def explain(
+        self, rows: int | Sequence[int] | None = None, measure: bool = False
+    ) -> list[dict[str, Any]]: ...
     @property
     def metadata(self) -> dict[str, Any]: ...
 
@@ -108,9 +110,27 @@ class Session:
         """What the artifact says of itself: model, pooling, quantization, linears."""
         return cast("dict[str, Any]", json.loads(self._encoder.metadata))
 
-    def explain(self) -> list[dict[str, Any]]:
-        """How each linear layer runs here: ``name``, ``scheme``, ``kernel`` (ISA, activations), ``bytes``."""
-        return [dict(row) for row in self._encoder.explain()]
+    def explain(
+        self, rows: int | Sequence[int] | None = None, measure: bool = False
+    ) -> list[dict[str, Any]]:
+        """How each linear layer runs here.
+
+        Args:
+            rows: tokens multiplied together, one number or several. Measures the roof of this machine
+                on first use (:func:`qeff.roof`), which takes one or two seconds.
+            measure: time each matmul too.
+
+        Returns:
+            ``name``, ``scheme``, ``kernel`` (ISA, activations) and ``bytes`` of the weights of each layer.
+            With ``rows`` a row for each layer and number: ``rows``, ``pass_bytes`` (weights and float32
+            activations), ``operations``, ``least_seconds`` by the roof and ``bound``, what that time
+            comes from: ``L1``, ``L2``, ``L3``, ``memory`` or ``products``. Measured also ``seconds`` and
+            ``roof_share``.
+
+        Raises:
+            ValueError: a number of rows below 1; ``measure`` without ``rows``.
+        """
+        return [dict(row) for row in self._encoder.explain(row_numbers(rows, measure), measure)]
 
     def _pooling(self, pooling: Pooling) -> str | Callable[[Any, Any], Any]:
         if pooling is None:
@@ -199,6 +219,19 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<qeff.Session {self.path} threads={self._encoder.threads}>"
+
+
+def row_numbers(rows: int | Sequence[int] | None, measure: bool) -> list[int] | None:
+    """The argument ``rows`` of explain as a list."""
+    if rows is None:
+        if measure:
+            raise InvalidArgument("explain: measure needs rows, the numbers of tokens to time")
+        return None
+    numbers = [rows] if isinstance(rows, int) else list(rows)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise InvalidArgument(f"explain: rows must be whole numbers from 1 on, not {number!r}")
+    return numbers
 
 
 def unit_rows(rows: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@
 #include "kernels/bodies/gemm.inl.hpp"
 #include "kernels/bodies/layer_norm.inl.hpp"
 #include "kernels/bodies/prepare_rows.inl.hpp"
+#include "kernels/bodies/roof.inl.hpp"
 #include "qeff/kernels/table.hpp"
 
 namespace qeff::kernels {
@@ -13,13 +14,17 @@ namespace qeff::kernels {
 template <class S>
 constexpr KernelTable make_table() noexcept {
   return {.isa = S::kIsa,
-          .row_bytes = &PrepareRows<S>::row_bytes,
+          .row_bytes = &Rows<S>::bytes,
           .prepare_rows = &PrepareRows<S>::run,
+          .kernel_name = &Gemm<S>::name,
           .scratch_bytes = &Gemm<S>::scratch_bytes,
           .gemm = &Gemm<S>::run,
           .layer_norm = &LayerNorm<S>::run,
           .attention_scratch = &Attention<S>::scratch,
-          .attention = &Attention<S>::run};
+          .attention = &Attention<S>::run,
+          .roof_registers = &RoofLoops<S>::registers,
+          .roof_fed = &RoofLoops<S>::fed,
+          .roof_read = &RoofLoops<S>::read};
 }
 
 }  // namespace qeff::kernels

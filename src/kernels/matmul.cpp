@@ -40,16 +40,14 @@ void check(const MatrixView<const float>& x, const PackedView& w, const MatrixVi
 /// Rows [begin, end) of x in prepared form.
 void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& w, std::size_t begin,
              std::size_t rows, Workspace& space, Executor& executor) {
-  const std::size_t bytes = t.row_bytes(w.activations, w.k_padded());
-  space.a.reserve(rows * bytes);
+  space.a.reserve(rows * t.row_bytes(w, rows));
   space.a_scales.reserve(rows * sizeof(float));
   std::byte* a = space.a.data();
   float* scales = space.a_scales.as<float>();
   const std::size_t parts = rows * w.k < kLeastParallelWork ? 1 : std::min(rows, executor.threads());
   executor.run(parts, [&](std::size_t part) {
     const std::size_t first = rows * part / parts, last = rows * (part + 1) / parts;
-    t.prepare_rows(w.activations, x.row(begin + first), static_cast<std::size_t>(x.row_stride), last - first, w.k,
-                   w.input_scale, a + first * bytes, scales + first);
+    t.prepare_rows(w, rows, x.row(begin), static_cast<std::size_t>(x.row_stride), first, last, a, scales);
   });
 }
 
@@ -60,7 +58,7 @@ void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Exec
   const std::size_t parts = work < kLeastParallelWork ? 1 : std::min((panels + 1) / 2, executor.threads() * 3);
   executor.run(parts, [&](std::size_t part) {
     AlignedBuffer& scratch = workspace().scratch;
-    scratch.reserve(t.scratch_bytes(w));
+    scratch.reserve(t.scratch_bytes(w, rows));
     // Boundaries on even panels: tiles of two panels stay whole.
     const auto boundary = [&](std::size_t i) { return std::min(panels, (panels * i / parts + 1) / 2 * 2); };
     const std::size_t first = part == 0 ? 0 : boundary(part);
@@ -76,11 +74,12 @@ void matmul(MatrixView<const float> x, const PackedView& w, MatrixView<float> y,
   check(x, w, y);
   const KernelTable& t = kernels::active();
   Workspace& space = workspace();
-  const std::size_t block = std::max<std::size_t>(64, kMostActivationBytes / t.row_bytes(w.activations, w.k_padded()));
+  const std::size_t block = std::max<std::size_t>(64, kMostActivationBytes / t.row_bytes(w, x.rows));
   for (std::size_t m = 0; m < x.rows; m += block) {
     const std::size_t rows = std::min(block, x.rows - m);
     prepare(t, x, w, m, rows, space, executor);
     const GemmArgs args{.weights = &w,
+                        .rows = rows,
                         .a = space.a.data(),
                         .a_scales = space.a_scales.as<float>(),
                         .y = y.row(m),
@@ -101,8 +100,9 @@ void matmul_accumulators(MatrixView<const float> x, const PackedView& w, std::si
   Executor serial(1);
   Workspace space;
   prepare(t, x, w, 0, x.rows, space, serial);
-  space.scratch.reserve(t.scratch_bytes(w));
+  space.scratch.reserve(t.scratch_bytes(w, x.rows));
   const GemmArgs args{.weights = &w,
+                      .rows = x.rows,
                       .a = space.a.data(),
                       .a_scales = space.a_scales.as<float>(),
                       .accumulators = acc,

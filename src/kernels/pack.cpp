@@ -76,8 +76,8 @@ std::int32_t offset_of(const QuantizedMatrix& q, WeightFormat format) {
 
 /// Throws unless the integer kernels can run this.
 void check_int8(const QuantizedMatrix& q, WeightFormat format) {
-  if (format != WeightFormat::i8 && format != WeightFormat::u4)
-    throw Unsupported("pack: int8 activations need 8-bit symmetric or affine weights of up to 4 bits; use bf16");
+  if (format != WeightFormat::i8 && format != WeightFormat::u4 && format != WeightFormat::cb4)
+    throw Unsupported("pack: int8 activations need 8-bit symmetric or 4-bit weights; use bf16");
   if (!groups_fit_lines(q))
     throw Unsupported(str("pack: int8 activations need a group_size that is a multiple of 4, got ", q.group_size,
                           "; use bf16"));

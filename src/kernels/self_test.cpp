@@ -36,9 +36,10 @@ bool check(const KernelTable& table, Activations mode) {
   std::vector<float> x(kM * kK), y(kM * kN), a_scales(kM);
   for (std::size_t m = 0; m < kM; ++m)
     for (std::size_t k = 0; k < kK; ++k) x[m * kK + k] = x_at(m, k);
-  AlignedBuffer a(kM * table.row_bytes(mode, view.k_padded())), scratch(table.scratch_bytes(view));
-  table.prepare_rows(mode, x.data(), kK, kM, kK, nullptr, a.data(), a_scales.data());
-  const GemmArgs args{.weights = &view, .a = a.data(), .a_scales = a_scales.data(), .y = y.data(), .y_stride = kN};
+  AlignedBuffer a(kM * table.row_bytes(view, kM)), scratch(table.scratch_bytes(view, kM));
+  table.prepare_rows(view, kM, x.data(), kK, 0, kM, a.data(), a_scales.data());
+  const GemmArgs args{
+      .weights = &view, .rows = kM, .a = a.data(), .a_scales = a_scales.data(), .y = y.data(), .y_stride = kN};
   table.gemm(args, 0, kM, 0, view.panels(), scratch.data());
 
   for (std::size_t m = 0; m < kM; ++m)

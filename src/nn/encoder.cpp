@@ -17,11 +17,6 @@ namespace {
 /// Tokens a slice has at most: enough rows to reuse the weights, few enough to stay in the cache.
 constexpr std::size_t kSliceTokens = 256;
 
-std::size_t packed_bytes(const kernels::PackedView& w) {
-  return w.code_bytes() + (w.scales ? w.scale_count() * sizeof(float) : 0) +
-         (w.zero_points ? w.scale_count() : 0);
-}
-
 /// Workspaces of running slices: at most one a thread, kept for the next call.
 class WorkspacePool {
  public:
@@ -112,7 +107,19 @@ std::vector<LayerPlan> Encoder::explain() const {
   for (const auto& layer : impl_->model.layers)
     for (const nn::Linear* linear : {&layer.qkv, &layer.attn_out, &layer.ffn1, &layer.ffn2})
       plans.push_back({linear->name, nn::scheme_name(linear->weights),
-                       qeff::explain(linear->weights), packed_bytes(linear->weights)});
+                       qeff::explain(linear->weights), weight_bytes(linear->weights), {}});
+  return plans;
+}
+
+std::vector<LayerPlan> Encoder::explain(std::span<const std::size_t> rows, bool measure) const {
+  std::vector<LayerPlan> plans;
+  const std::lock_guard lock(impl_->mutex);
+  for (const auto& layer : impl_->model.layers)
+    for (const nn::Linear* linear : {&layer.qkv, &layer.attn_out, &layer.ffn1, &layer.ffn2})
+      for (const std::size_t m : rows)
+        plans.push_back({linear->name, nn::scheme_name(linear->weights),
+                         qeff::explain(linear->weights), weight_bytes(linear->weights),
+                         explain_matmul(linear->weights, m, impl_->executor, measure)});
   return plans;
 }
 

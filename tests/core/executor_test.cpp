@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -15,6 +17,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "core/spin.hpp"
 
 namespace qeff {
 namespace {
@@ -108,6 +112,79 @@ TEST(Executor, ANestedExceptionReachesTheOuterCaller) {
   }), std::out_of_range);
 }
 
+TEST(Executor, StaticPartsBelongToTheSameThreadInEveryCall) {
+  Executor executor(2);
+  for (const std::size_t count : {2u, 3u, 8u, 1001u}) {
+    std::vector<std::thread::id> first(count), again(count);
+    executor.run_static(count, [&](std::size_t i) { first[i] = std::this_thread::get_id(); });
+    for (int round = 0; round < 50; ++round) {
+      executor.run_static(count, [&](std::size_t i) { again[i] = std::this_thread::get_id(); });
+      ASSERT_EQ(again, first);
+    }
+    EXPECT_EQ(first.front(), std::this_thread::get_id());
+    if (executor.threads() == 1) continue;
+    const auto changes = [&] {
+      std::size_t n = 0;
+      for (std::size_t i = 1; i < count; ++i) n += first[i] != first[i - 1] ? 1u : 0u;
+      return n;
+    };
+    EXPECT_EQ(changes(), executor.threads() - 1) << "parts are not contiguous";
+  }
+}
+
+TEST(Executor, StaticCallsAndOthersMixAndEachTaskIsDoneOnce) {
+  Executor executor(2);
+  for (std::size_t round = 0; round < 3000; ++round) {
+    const std::size_t count = round % 7;
+    std::array<std::atomic<int>, 7> calls{};
+    const auto task = [&](std::size_t i) { ++calls[i]; };
+    round % 3 == 0 ? executor.run_static(count, task) : executor.run(count, task);
+    for (std::size_t i = 0; i < calls.size(); ++i) ASSERT_EQ(calls[i], i < count ? 1 : 0) << round;
+  }
+}
+
+TEST(Executor, WorkersThatHaveGoneToSleepWakeUp) {
+  Executor executor(2);
+  for (int round = 0; round < 20; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::atomic<int> calls{0};
+    round % 2 == 0 ? executor.run_static(4, [&](std::size_t) { ++calls; })
+                   : executor.run(4, [&](std::size_t) { ++calls; });
+    ASSERT_EQ(calls, 4);
+  }
+}
+
+TEST(Executor, AStaticExceptionReachesTheCallerFromEveryThread) {
+  Executor executor(2);
+  for (std::size_t bad = 0; bad < 6; ++bad) {
+    EXPECT_THROW(executor.run_static(6,
+                                     [&](std::size_t i) {
+                                       if (i == bad) throw std::out_of_range("static");
+                                     }),
+                 std::out_of_range);
+    std::atomic<int> done{0};
+    executor.run_static(6, [&](std::size_t) { ++done; });
+    EXPECT_EQ(done, 6);
+  }
+}
+
+TEST(Executor, IdleTeamsGiveTheirPlacesBack) {
+  {
+    std::vector<std::unique_ptr<Executor>> teams;
+    for (int i = 0; i < 4; ++i) teams.push_back(std::make_unique<Executor>(2));
+    const int cpus = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    for (int round = 0; round < 200; ++round) {
+      for (auto& team : teams) team->run_static(2, [](std::size_t) {});
+      // Takers try by adding and take back what is too much: each thread is over by 1 at most.
+      EXPECT_LE(SpinSlot::taken, cpus + 5);
+    }
+    for (int i = 0; i < 500 && SpinSlot::taken != 0; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    EXPECT_EQ(SpinSlot::taken, 0) << "sleeping threads hold slots";
+  }
+  EXPECT_EQ(SpinSlot::taken, 0);
+}
+
 TEST(Executor, TwoCallersShareATeam) {
   Executor executor(2);
   std::atomic<std::size_t> total{0};
@@ -157,6 +234,23 @@ TEST(Executor, ATeamWorksInAForkedChildAndStillInTheParent) {
             }),
             7);
   EXPECT_EQ(count(), 50);
+}
+
+TEST(Executor, ThreadsOfAForkedChildMayAllUseTheTeamAtOnce) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer refuses new threads in a forked child";
+#endif
+  Executor executor(2);
+  executor.run(2, [](std::size_t) {});
+  EXPECT_EQ(in_child([&] {
+              std::atomic<int> calls{0};
+              std::vector<std::thread> callers;
+              for (int i = 0; i < 4; ++i)
+                callers.emplace_back([&] { executor.run(10, [&](std::size_t) { ++calls; }); });
+              for (auto& caller : callers) caller.join();
+              return calls.load();
+            }),
+            40);
 }
 
 TEST(Executor, ATeamMadeBeforeTheForkIsDestroyedInTheChildWithoutWaiting) {

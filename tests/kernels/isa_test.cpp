@@ -118,10 +118,12 @@ void wrong_bf16_only(const GemmArgs& args, std::size_t m_begin, std::size_t m_en
   table(Isa::portable).gemm(args, m_begin, m_end, p_begin, p_end, scratch);
   if (args.weights->activations == Mode::bf16) args.y[0] += 1.0f;
 }
-void rows_of_zeros(Mode mode, const float* x, std::size_t stride, std::size_t m, std::size_t k, const float*,
-                   std::byte* a, float* scales) noexcept {
+void rows_of_zeros(const PackedView& w, std::size_t rows, const float* x, std::size_t stride, std::size_t first,
+                   std::size_t last, std::byte* a, float* scales) noexcept {
   static constexpr float kZeros[128] = {};
-  table(Isa::portable).prepare_rows(mode, x, stride, m, k, kZeros, a, scales);
+  PackedView zero = w;
+  zero.input_scale = kZeros;
+  table(Isa::portable).prepare_rows(zero, rows, x, stride, first, last, a, scales);
 }
 
 TEST(SelfTest, ATableWithAFaultFails) {

@@ -163,9 +163,8 @@ TEST(Pack, RefusesCodesAndZeroPointsOutsideTheirRange) {
 }
 
 TEST(Pack, RefusesInt8ActivationsWhereNoIntegerKernelExists) {
-  refuses<Unsupported>([](auto& q) { q.kind = CodeKind::codebook; },
-                       "pack: int8 activations need 8-bit symmetric or affine weights of up to 4 bits; use bf16",
-                       Activations::int8);
+  refuses<Unsupported>([](auto& q) { q.kind = CodeKind::minifloat; },
+                       "pack: int8 activations need 8-bit symmetric or 4-bit weights; use bf16", Activations::int8);
   refuses<Unsupported>([](auto& q) { q.group_size = 6; },
                        "pack: int8 activations need a group_size that is a multiple of 4, got 6; use bf16",
                        Activations::int8);

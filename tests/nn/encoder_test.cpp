@@ -84,6 +84,19 @@ TEST_P(CompiledEncoder, ExplainsEveryLinear) {
   for (const auto& plan : plans) EXPECT_GT(plan.bytes, 0u) << plan.name;
 }
 
+TEST_P(CompiledEncoder, ExplainsEveryLinearForEachNumberOfRows) {
+  const Encoder encoder = load(artifact(), 1);
+  const std::size_t rows[] = {1, 40};
+  const auto plans = encoder.explain(rows, false);
+  ASSERT_EQ(plans.size(), 2 * encoder.explain().size());
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    ASSERT_TRUE(plans[i].matmul.has_value());
+    EXPECT_EQ(plans[i].matmul->rows, rows[i % 2]);
+    EXPECT_GT(plans[i].matmul->bytes, static_cast<double>(plans[i].bytes)) << plans[i].name;
+    EXPECT_GT(plans[i].matmul->least_seconds, 0) << plans[i].name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Recipes, CompiledEncoder,
     ::testing::Values(R"({"method": "none", "embedding_bits": 32})", R"({"method": "affine"})",

@@ -40,7 +40,7 @@ enum class WeightFormat : std::uint8_t {
 /// What x is turned into before the products; a property of the weights, never of the CPU, so that
 /// an artifact means the same numbers everywhere. The values are part of the artifact format.
 enum class Activations : std::uint8_t {
-  int8,  ///< per row symmetric int8, int32 sums; for i8 and u4 weights
+  int8,  ///< per row symmetric int8, int32 sums; for i8, u4 and cb4 weights
   bf16,  ///< rounded to bfloat16 (weights too), float32 sums
   f32    ///< float32 throughout
 };

@@ -15,8 +15,9 @@ namespace qeff::kernels {
 /// Operands of a matmul; see matmul.hpp for the formula. POD.
 struct GemmArgs {
   const PackedView* weights = nullptr;
-  const std::byte* a = nullptr;      ///< m rows as prepare_rows wrote them
-  const float* a_scales = nullptr;   ///< (m), int8 activations only
+  std::size_t rows = 0;              ///< Rows of x multiplied together, as given to prepare_rows.
+  const std::byte* a = nullptr;      ///< these rows as prepare_rows wrote them
+  const float* a_scales = nullptr;   ///< (rows), int8 activations only
   float* y = nullptr;
   std::size_t y_stride = 0;
   const float* bias = nullptr;
@@ -42,20 +43,38 @@ struct AttentionArgs {
   std::size_t bias_stride = 0;
 };
 
+/// Kinds of products, for the roof.
+enum class Product : std::uint8_t {
+  int8,  ///< int8 by int8
+  u4,    ///< int8 by unsigned 4-bit codes
+  bf16,  ///< summed in float32
+  f32
+};
+
+/// Bytes of a row of x, and of a column of weights, in one tile of KernelTable::roof_fed.
+inline constexpr std::size_t kRoofDepth = 512;
+/// Bytes that the panels of one tile have at most: roof_fed takes a multiple of it.
+inline constexpr std::size_t kRoofUnit = 2 * kPanel * kRoofDepth;
+/// Bytes of operands the roof loops need.
+inline constexpr std::size_t kRoofOperands = 32 * kRoofDepth;
+
 struct KernelTable {
   Isa isa;
 
-  /// Bytes of one prepared activation row.
-  std::size_t (*row_bytes)(Activations mode, std::size_t k_padded) noexcept;
+  /// Bytes of each of `rows` prepared activation rows.
+  std::size_t (*row_bytes)(const PackedView& weights, std::size_t rows) noexcept;
 
-  /// x: (m, k) with row stride x_stride -> a: m rows of row_bytes. int8: scale = max|x| / 127 (1 for
-  /// a row of zeros), codes round to nearest even in [-127, 127]; bf16: rounded to nearest even.
-  /// x is multiplied by input_scale (k values) first if it is not null.
-  void (*prepare_rows)(Activations mode, const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
-                       const float* input_scale, std::byte* a, float* a_scales) noexcept;
+  /// x: (rows, k) with row stride x_stride -> rows [first, last) of a. int8: scale =
+  /// max|x| / 127 (1 for a row of zeros), codes round to nearest even in [-127, 127]; bf16: rounded to
+  /// nearest even. x is multiplied by the input_scale of the weights first if there is one.
+  void (*prepare_rows)(const PackedView& weights, std::size_t rows, const float* x, std::size_t x_stride,
+                       std::size_t first, std::size_t last, std::byte* a, float* a_scales) noexcept;
 
-  /// Bytes of scratch gemm needs for these weights, 64-byte aligned.
-  std::size_t (*scratch_bytes)(const PackedView& weights) noexcept;
+  /// What multiplies `rows` rows with these weights, for people to read.
+  const char* (*kernel_name)(const PackedView& weights, std::size_t rows) noexcept;
+
+  /// Bytes of scratch gemm needs for `rows` rows, 64-byte aligned.
+  std::size_t (*scratch_bytes)(const PackedView& weights, std::size_t rows) noexcept;
 
   /// Rows [m_begin, m_end) and panels [panel_begin, panel_end) of y.
   void (*gemm)(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel_begin,
@@ -70,6 +89,17 @@ struct KernelTable {
   std::size_t (*attention_scratch)(std::size_t tokens, std::size_t head_dim) noexcept;
   /// out = softmax(scale * q k^T + bias) v
   void (*attention)(const AttentionArgs& args, float* scratch) noexcept;
+
+  /// Multiplies registers, `rounds` times as many as it takes to be busy. operands: kRoofOperands bytes,
+  /// any that are finite numbers in every type. Returns operations (2 a product), 0 if the ISA has no such
+  /// product; out: 64 bytes, some of the sums. @pre rounds <= 2^15
+  double (*roof_registers)(Product product, const std::byte* operands, std::size_t rounds, std::byte* out) noexcept;
+  /// The same with the register tile of the matmuls over rows in a (kRoofOperands bytes) and weights in
+  /// b, each read once; b_bytes: a multiple of kRoofUnit. Returns 0 if there is no such tile.
+  double (*roof_fed)(Product product, const std::byte* a, const std::byte* b, std::size_t b_bytes,
+                     std::byte* out) noexcept;
+  /// Reads everything once and asks for what lies `ahead` bytes further, unless that is 0. bytes: a multiple of 256.
+  void (*roof_read)(const std::byte* from, std::size_t bytes, std::size_t ahead, std::byte* out) noexcept;
 };
 
 }  // namespace qeff::kernels

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "qeff/io/artifact.hpp"
+#include "qeff/kernels/explain.hpp"
 #include "qeff/nn/pooling.hpp"
 #include "qeff/nn/token_batch.hpp"
 
@@ -24,7 +25,8 @@ struct LayerPlan {
   std::string name;
   std::string scheme;  ///< e.g. "i8", "u4 g128"
   std::string kernel;  ///< ISA and activation type
-  std::size_t bytes;
+  std::size_t bytes;   ///< Of the weights.
+  std::optional<MatmulPlan> matmul;  ///< For one number of rows, if it was asked for.
 };
 
 /// A loaded encoder; thread-safe (calls share the executor one after the other).
@@ -47,6 +49,10 @@ class Encoder {
   [[nodiscard]] bool has_native_tokenizer() const noexcept;  ///< Whether encode() can work.
   [[nodiscard]] const Artifact& artifact() const noexcept;
   [[nodiscard]] std::vector<LayerPlan> explain() const;
+  /// A plan for each layer and number of rows (tokens multiplied together) next to the roof of this
+  /// machine, measured on first use; with `measure` each matmul is timed too.
+  [[nodiscard]] std::vector<LayerPlan> explain(std::span<const std::size_t> rows,
+                                               bool measure) const;
 
   /// Last hidden states, out: (tokens, hidden), in the packed order.
   /// @throws InvalidArgument naming the position of an id outside the vocabulary, of a sequence

@@ -27,7 +27,14 @@ from ..progress import progress_bar
 from ..report import Report
 from ..resolve import ModelSource
 from ..schemes import scheme_label
-from ..session import Pooling, artifact_files, pooling_name, texts_of, unit_rows
+from ..session import (
+    Pooling,
+    artifact_files,
+    pooling_name,
+    row_numbers,
+    texts_of,
+    unit_rows,
+)
 from ..tokenization import TextTokenizer, padded, read_tokenizer_files, text_tokenizer
 from .modules import PackedEmbedding, PackedLinear
 from .replace import collect_hessians, put_module, replace_modules
@@ -88,22 +95,29 @@ class ModuleRunner:
         result: dict[str, Any] = json.loads(_core.Artifact.open(str(self.path), False).metadata)
         return result
 
-    def explain(self) -> list[dict[str, Any]]:
-        """How each packed layer runs: ``name``, ``scheme``, ``kernel``, ``bytes``."""
-        rows = []
+    def explain(
+        self, rows: int | Sequence[int] | None = None, measure: bool = False
+    ) -> list[dict[str, Any]]:
+        """How each packed layer runs; see :meth:`qeff.Session.explain`."""
+        numbers = row_numbers(rows, measure)
+        table: list[dict[str, Any]] = []
         for name, module in self.module.named_modules():
             if isinstance(module, PackedLinear):
                 packed = module.packed
-                rows.append(
-                    {
-                        "name": name,
-                        "scheme": packed.format,
-                        "kernel": packed.explain(),
-                        "bytes": packed.nbytes,
-                    }
+                row = {
+                    "name": name,
+                    "scheme": packed.format,
+                    "kernel": packed.explain(),
+                    "bytes": packed.nbytes,
+                }
+                plans = (
+                    [{}]
+                    if numbers is None
+                    else [packed.plan(m, measure, module.threads) for m in numbers]
                 )
+                table += [row | plan for plan in plans]
             elif isinstance(module, PackedEmbedding):
-                rows.append(
+                table.append(
                     {
                         "name": name,
                         "scheme": "i8 rows",
@@ -111,7 +125,7 @@ class ModuleRunner:
                         "bytes": module.nbytes,
                     }
                 )
-        return rows
+        return table
 
     def _states(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with torch.no_grad():

@@ -20,34 +20,34 @@ struct Decode {
 
   // --- integers --------------------------------------------------------------------------------
 
-  /// Writes the steps of packed line `line` at `out` (kSteps * kStepBytes).
-  QEFF_INLINE static void store_steps(const std::byte* line, std::byte* out) noexcept {
-    if constexpr (S::kExpand) {
-      S::store_step(out, S::template step_of_line<0>(line));
-      S::store_step(out + S::kStepBytes, S::template step_of_line<1>(line));
-    } else {
-      S::store_bytes(out, S::load_bytes(line));
+  /// Signed bytes of the 4-bit codes of a panel: code - zero_point, or round(127 codebook / largest), to
+  /// be scaled by codebook_step. @pre one group, or group_size a multiple of 4
+  static void expand_nibbles(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
+    if (w.format == WeightFormat::cb4) {
+      alignas(64) std::int8_t table[16];
+      round_codebook(w.codebook, table);
+      return each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
+        S::store_bytes(out + l * 64, S::lookup_bytes(table, code));
+      });
     }
-  }
-
-  static void expand_i8(const std::byte* codes, std::size_t lines, std::byte* out) noexcept {
-    for (std::size_t l = 0; l < lines; ++l) store_steps(codes + l * 64, out + l * S::kSteps * S::kStepBytes);
-  }
-
-  /// code - zero_point as int8 for all lines of a panel. @pre one group, or group_size a multiple of 4
-  static void expand_u4(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
-    const std::size_t lines = w.k_padded() / 4, groups = w.groups();
-    const std::size_t group_lines = groups == 1 ? lines : w.group_size / 4;
-    const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
+    const std::size_t groups = w.groups();
+    const std::size_t group_lines = groups == 1 ? w.k_padded() / 4 : w.group_size / 4;
     const std::uint8_t* zeros = w.zero_points + panel * groups * kPanel;
-    for (std::size_t l = 0; l < lines; ++l) {
-      const Bytes both = S::load_bytes(codes + (l / 16) * 512 + (l % 8) * 64);
-      const Bytes code = l % 16 < 8 ? S::low_nibbles(both) : S::high_nibbles(both);
+    each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
       const std::size_t g = l / group_lines < groups ? l / group_lines : groups - 1;
-      alignas(64) std::byte line[64];
-      S::store_bytes(line, S::sub(code, S::repeat4(zeros + g * kPanel)));
-      store_steps(line, out + l * S::kSteps * S::kStepBytes);
+      S::store_bytes(out + l * 64, S::sub(code, S::repeat4(zeros + g * kPanel)));
+    });
+  }
+
+  /// What an integer of expand_nibbles stands for before its scale: 1 but for codebooks.
+  QEFF_INLINE static float codebook_step(const PackedView& w) noexcept {
+    if (w.format != WeightFormat::cb4) return 1.0f;
+    float largest = 0.0f;
+    for (int i = 0; i < 16; ++i) {
+      const float magnitude = w.codebook[i] < 0 ? -w.codebook[i] : w.codebook[i];
+      if (magnitude > largest) largest = magnitude;
     }
+    return largest > 0.0f ? largest / 127.0f : 1.0f;
   }
 
   // --- floats ----------------------------------------------------------------------------------
@@ -57,31 +57,83 @@ struct Decode {
     return k_padded * kPanel * (S::kBf16 && mode == Activations::bf16 ? 2 : 4);
   }
 
+  /// Whether values are decoded without their scale, which the sums then get: a panel has one scale a
+  /// column, and the codes are exact in bf16, so nothing is rounded.
+  QEFF_INLINE static bool scale_last(const PackedView& w) noexcept {
+    return w.scales != nullptr && w.groups() == 1 && w.format != WeightFormat::cb4;
+  }
+
   /// Decodes panel `panel`: float32 [k][16], or bf16 pairs [k / 2][16][2] where S multiplies those.
   /// With bf16 activations the values are rounded to bf16 either way.
   static void expand_float(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
+    each_line(w, panel, [&](std::size_t k, F32 (&v)[4]) QEFF_INLINE_LAMBDA {
+      if (S::kBf16 && w.activations == Activations::bf16) {
+        S::store(reinterpret_cast<std::int32_t*>(out + k * 32), pair(v[0], v[1]));
+        S::store(reinterpret_cast<std::int32_t*>(out + (k + 2) * 32), pair(v[2], v[3]));
+        return;
+      }
+      float* f = reinterpret_cast<float*>(out) + k * kPanel;
+      for (int j = 0; j < 4; ++j) S::store(f + j * 16, v[j]);
+    });
+  }
+
+  /// Two bf16-rounded vectors to one of pairs. @pre the low 16 bits of each lane are 0
+  QEFF_INLINE static I32 pair(F32 a, F32 b) noexcept {
+    return S::or_(S::template shr<16>(S::as_i32(a)), S::as_i32(b));
+  }
+
+  /// use(k, values of k..k+3) for every line of a panel in ascending order, as the products take them.
+  template <class Use>
+  QEFF_INLINE static void each_line(const PackedView& w, std::size_t panel, Use&& use) noexcept {
     switch (w.format) {
-      case WeightFormat::i8: return lines<kI8>(w, panel, out);
-      case WeightFormat::u8: return lines<kU8>(w, panel, out);
-      case WeightFormat::u4: return lines<kU4>(w, panel, out);
-      case WeightFormat::cb4: return lines<kCodebook>(w, panel, out);
-      case WeightFormat::e4m3: return lines<kE4M3>(w, panel, out);
-      case WeightFormat::e5m2: return lines<kE5M2>(w, panel, out);
-      case WeightFormat::bf16: return bf16_panel(w, panel, out);
-      case WeightFormat::f32: return f32_panel(w, panel, out);
+      case WeightFormat::i8: return scaled_lines<kI8>(w, panel, use);
+      case WeightFormat::u8: return scaled_lines<kU8>(w, panel, use);
+      case WeightFormat::u4: return scaled_lines<kU4>(w, panel, use);
+      case WeightFormat::cb4: return scaled_lines<kCodebook>(w, panel, use);
+      case WeightFormat::e4m3: return scaled_lines<kE4M3>(w, panel, use);
+      case WeightFormat::e5m2: return scaled_lines<kE5M2>(w, panel, use);
+      case WeightFormat::bf16: return bf16_lines(w, panel, use);
+      case WeightFormat::f32: return f32_lines(w, panel, use);
     }
   }
 
  private:
   enum Code { kI8, kU8, kU4, kCodebook, kE4M3, kE5M2 };
 
+  /// Line `l` of 4-bit codes, a byte each.
+  QEFF_INLINE static Bytes nibbles(const std::byte* codes, std::size_t l) noexcept {
+    const Bytes both = S::load_bytes(codes + (l / 16) * 512 + (l % 8) * 64);
+    return l % 16 < 8 ? S::low_nibbles(both) : S::high_nibbles(both);
+  }
+
+  /// use(line, its codes) for every line of a panel, two at a time as they share their bytes.
+  template <class Use>
+  QEFF_INLINE static void each_nibble_line(const PackedView& w, std::size_t panel, Use&& use) noexcept {
+    const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
+    for (std::size_t first = 0; first < w.k_padded() / 4; first += 16)
+      for (std::size_t l = first; l < first + 8; ++l, codes += 64) {
+        const Bytes both = S::load_bytes(codes);
+        use(l, S::low_nibbles(both));
+        use(l + 8, S::high_nibbles(both));
+      }
+  }
+
+  static void round_codebook(const float* codebook, std::int8_t* table) noexcept {
+    PackedView w;
+    w.format = WeightFormat::cb4;
+    w.codebook = codebook;
+    const float step = codebook_step(w);
+    alignas(64) std::int32_t codes[16];
+    S::store(codes, S::round(S::div(S::load(codebook), S::set1(step))));
+    for (int i = 0; i < 16; ++i) table[i] = static_cast<std::int8_t>(codes[i]);
+  }
+
   /// One line of 4 reduction indices: 16 dwords of 4 codes, one dword a column.
   template <Code kCode>
   QEFF_INLINE static I32 load_line(const std::byte* codes, std::size_t l) noexcept {
     if constexpr (kCode == kU4 || kCode == kCodebook) {
-      const Bytes both = S::load_bytes(codes + (l / 16) * 512 + (l % 8) * 64);
       alignas(64) std::byte line[64];
-      S::store_bytes(line, l % 16 < 8 ? S::low_nibbles(both) : S::high_nibbles(both));
+      S::store_bytes(line, nibbles(codes, l));
       return S::load(reinterpret_cast<const std::int32_t*>(line));
     } else {
       return S::load(reinterpret_cast<const std::int32_t*>(codes + l * 64));
@@ -102,21 +154,30 @@ struct Decode {
     }
   }
 
-  /// FP8 to float32, exact for all 256 codes: the fields moved into place are the value times a
-  /// power of two, subnormals included; NaN (and Inf of E5M2) are set by mask.
+  /// FP8 to float32, exact for all finite codes: the fields moved into place are the value times a
+  /// power of two, subnormals included. The shift copies the sign below itself; the mask takes that off.
   template <Code kCode, int kJ>
   QEFF_INLINE static F32 minifloat(I32 line) noexcept {
     constexpr bool kE4 = kCode == kE4M3;
-    const I32 top = S::template shl<24 - 8 * kJ>(line);  // the byte in bits 24..31
-    const I32 sign = S::and_(top, S::set1(static_cast<std::int32_t>(0x80000000)));
-    const I32 magnitude = S::and_(top, S::set1(std::int32_t{0x7f000000}));
-    const F32 tiny = S::as_f32(S::template shr<kE4 ? 4 : 3>(magnitude));
-    const F32 scaled = S::mul(tiny, S::set1(kE4 ? 0x1p120f : 0x1p112f));
-    constexpr std::int32_t kSpecial = kE4 ? 0x7f000000 : 0x7c000000;
-    const I32 special = S::equal(S::and_(magnitude, S::set1(kSpecial)), S::set1(kSpecial));
-    const I32 bits = S::or_(S::as_i32(scaled), S::and_(special, S::set1(std::int32_t{0x7f800000})));
-    const I32 nan = kE4 ? S::and_(special, S::set1(std::int32_t{0x00400000})) : S::set1(std::int32_t{0});
-    return S::as_f32(S::or_(S::or_(bits, nan), sign));
+    const I32 top = S::template sar<kE4 ? 4 : 3>(S::template shl<24 - 8 * kJ>(line));
+    const I32 mask = S::set1(static_cast<std::int32_t>(kE4 ? 0x87f00000u : 0x8fe00000u));
+    return S::mul(S::as_f32(S::and_(top, mask)), S::set1(kE4 ? 0x1p120f : 0x1p112f));
+  }
+
+  /// Sets what minifloat cannot: NaN of both formats, Inf of E5M2 (all exponent bits are ones).
+  template <Code kCode>
+  static void set_special(I32 line, F32 (&v)[4]) noexcept {
+    constexpr bool kE4 = kCode == kE4M3;
+    const I32 bits = S::set1(std::int32_t{kE4 ? 0x7f000000 : 0x7c000000});
+    const I32 top = S::set1(std::int32_t{kE4 ? 0x7fc00000 : 0x7f800000});
+    const auto one = [&]<int kJ>() QEFF_INLINE_LAMBDA {
+      const I32 is = S::equal(S::and_(S::template shl<24 - 8 * kJ>(line), bits), bits);
+      v[kJ] = S::as_f32(S::or_(S::as_i32(v[kJ]), S::and_(is, top)));
+    };
+    one.template operator()<0>();
+    one.template operator()<1>();
+    one.template operator()<2>();
+    one.template operator()<3>();
   }
 
   template <Code kCode>
@@ -129,9 +190,21 @@ struct Decode {
     if constexpr (kCode == kU8 || kCode == kU4) zero = S::to_f32(S::load_u8(w.zero_points + at));
   }
 
-  /// Decodes all lines of a panel; a group boundary may fall inside a line.
-  template <Code kCode>
-  static void lines(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
+  enum Scaling { kNone, kScaled, kRounded };  ///< kRounded: scaled, then rounded to bf16.
+
+  template <Code kCode, class Use>
+  QEFF_INLINE static void scaled_lines(const PackedView& w, std::size_t panel, Use&& use) noexcept {
+    if constexpr (kCode != kCodebook)
+      if (scale_last(w)) return lines<kCode, kNone>(w, panel, use);
+    if (w.activations == Activations::bf16)
+      lines<kCode, kRounded>(w, panel, use);
+    else
+      lines<kCode, kScaled>(w, panel, use);
+  }
+
+  /// All lines of a panel; a group boundary may fall inside a line.
+  template <Code kCode, Scaling kScaling, class Use>
+  QEFF_INLINE static void lines(const PackedView& w, std::size_t panel, Use&& use) noexcept {
     const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
     F32 scale = S::set1(0.0f), zero = S::set1(0.0f);
     std::size_t next_group = 0;  // the reduction index at which scale and zero change
@@ -143,57 +216,45 @@ struct Decode {
           load_scale<kCode>(w, panel, k + kJ, scale, zero);
           next_group += w.group_size;
         }
-        v[kJ] = S::mul(value<kCode, kJ>(line, w.codebook, zero), scale);
+        v[kJ] = value<kCode, kJ>(line, w.codebook, zero);
+        if constexpr (kScaling != kNone) v[kJ] = S::mul(v[kJ], scale);
+        if constexpr (kScaling == kRounded) v[kJ] = Math<S>::round_bf16(v[kJ]);
       };
       one.template operator()<0>();
       one.template operator()<1>();
       one.template operator()<2>();
       one.template operator()<3>();
-      store4(w.activations, v, k, out);
+      if constexpr (kCode == kE4M3 || kCode == kE5M2)
+        if (S::any_has(S::load_bytes(codes + k * kPanel), kCode == kE4M3 ? 0x7f : 0x7c)) [[unlikely]]
+          set_special<kCode>(line, v);
+      use(k, v);
     }
   }
 
-  QEFF_INLINE static void store4(Activations mode, F32 (&v)[4], std::size_t k, std::byte* out) noexcept {
-    if (mode == Activations::bf16) {
-      for (F32& e : v) e = Math<S>::round_bf16(e);
-      if constexpr (S::kBf16) {
-        store_pair(v[0], v[1], out + k * 32);
-        store_pair(v[2], v[3], out + (k + 2) * 32);
-        return;
-      }
-    }
-    float* f = reinterpret_cast<float*>(out) + k * kPanel;
-    for (int j = 0; j < 4; ++j) S::store(f + j * 16, v[j]);
-  }
-
-  /// Two bf16-rounded vectors to one of pairs. @pre the low 16 bits of each lane are 0
-  QEFF_INLINE static void store_pair(F32 a, F32 b, std::byte* out) noexcept {
-    const I32 pair = S::or_(S::template shr<16>(S::as_i32(a)), S::as_i32(b));
-    S::store(reinterpret_cast<std::int32_t*>(out), pair);
-  }
-
-  static void bf16_panel(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
+  template <class Use>
+  static void bf16_lines(const PackedView& w, std::size_t panel, Use&& use) noexcept {
     const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
-    for (std::size_t k = 0; k < w.k_padded(); k += 2) {
-      const I32 pair = S::load(reinterpret_cast<const std::int32_t*>(codes + k * 32));
-      if constexpr (S::kBf16) {
-        if (w.activations == Activations::bf16) {
-          S::store(reinterpret_cast<std::int32_t*>(out + k * 32), pair);
-          continue;
-        }
+    for (std::size_t k = 0; k < w.k_padded(); k += 4) {
+      F32 v[4];
+      for (std::size_t j = 0; j < 2; ++j) {
+        const I32 both = S::load(reinterpret_cast<const std::int32_t*>(codes + (k + 2 * j) * 32));
+        v[2 * j] = S::as_f32(S::template shl<16>(both));
+        v[2 * j + 1] = S::as_f32(S::and_(both, S::set1(static_cast<std::int32_t>(0xffff0000))));
       }
-      float* f = reinterpret_cast<float*>(out) + k * kPanel;
-      S::store(f, S::as_f32(S::template shl<16>(pair)));
-      S::store(f + 16, S::as_f32(S::and_(pair, S::set1(static_cast<std::int32_t>(0xffff0000)))));
+      use(k, v);
     }
   }
 
-  static void f32_panel(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
+  template <class Use>
+  static void f32_lines(const PackedView& w, std::size_t panel, Use&& use) noexcept {
     const float* codes = reinterpret_cast<const float*>(w.codes + panel * panel_bytes(w.format, w.k_padded()));
     for (std::size_t k = 0; k < w.k_padded(); k += 4) {
       F32 v[4];
-      for (std::size_t j = 0; j < 4; ++j) v[j] = S::load(codes + (k + j) * kPanel);
-      store4(w.activations, v, k, out);
+      for (std::size_t j = 0; j < 4; ++j) {
+        v[j] = S::load(codes + (k + j) * kPanel);
+        if (w.activations == Activations::bf16) v[j] = Math<S>::round_bf16(v[j]);
+      }
+      use(k, v);
     }
   }
 };

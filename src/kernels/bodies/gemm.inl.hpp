@@ -7,11 +7,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/bodies/decode.inl.hpp"
 #include "kernels/bodies/epilogue.inl.hpp"
-#include "kernels/bodies/prepare_rows.inl.hpp"
+#include "kernels/bodies/nibbles.inl.hpp"
+#include "kernels/bodies/row_form.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
+#include "kernels/bodies/wide.inl.hpp"
 #include "qeff/kernels/table.hpp"
 
 namespace qeff::kernels {
@@ -21,63 +24,85 @@ class Gemm {
   using Tile = typename TileOf<S>::type;
   using F32 = typename S::F32;
   using I32 = typename S::I32;
-  static constexpr std::size_t kRows = Tile::kRows, kPanels = Tile::kPanels;
-  /// Up to so many rows, widening a panel into scratch costs more than doing it in registers.
-  static constexpr std::size_t kDirectRows = 2;
+  static constexpr std::size_t kPanels = Tile::kPanels;
+  /// Up to so many rows, decoding in registers costs less than a decoded panel in memory. Not where
+  /// tiles multiply bf16: they add in an order of their own.
+  static constexpr std::size_t kDirectRows = std::is_same_v<Tile, VectorTile<S>> || !S::kBf16 ? 2 : 0;
 
  public:
-  static std::size_t scratch_bytes(const PackedView& w) noexcept {
-    const std::size_t floats = Decode<S>::float_panel_bytes(w.activations, w.k_padded());
-    const std::size_t ints = steps_bytes(w) + w.groups() * kPanel * sizeof(std::int32_t);
-    return kPanels * (w.activations == Activations::int8 ? ints : floats);
+  static std::size_t scratch_bytes(const PackedView& w, std::size_t rows) noexcept {
+    const std::size_t k = w.k_padded();
+    if (w.activations != Activations::int8) return kPanels * Decode<S>::float_panel_bytes(w.activations, k);
+    const std::size_t lines = Rows<S>::form(w, rows) == RowForm::words ? k / 4 * (64 + 128) : k / 4 * 64;
+    return kPanels * (lines + w.groups() * kPanel * sizeof(std::int32_t));
+  }
+
+  /// What multiplies `rows` rows, for people to read.
+  static const char* name(const PackedView& w, std::size_t rows) noexcept {
+    switch (Rows<S>::form(w, rows)) {
+      case RowForm::quantized: return kPanels > 1 ? "int8 tiles" : "int8 lines";
+      case RowForm::words: return "int8 lines as words";
+      case RowForm::nibbles: return "4-bit lines";
+      case RowForm::floats: break;
+    }
+    if (rows <= kDirectRows) return "decoded in registers";
+    return S::kBf16 && w.activations == Activations::bf16 ? "decoded to bf16 panels" : "decoded to float32 panels";
   }
 
   static void run(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel_begin,
                   std::size_t panel_end, std::byte* scratch) noexcept {
+    const RowForm form = Rows<S>::form(*args.weights, args.rows);
     for (std::size_t p = panel_begin; p < panel_end; p += kPanels) {
       const std::size_t panels = panel_end - p < kPanels ? panel_end - p : kPanels;
-      if (args.weights->activations == Activations::int8)
-        int8_panels(args, m_begin, m_end, p, panels, scratch);
-      else
-        float_panels(args, m_begin, m_end, p, panels, scratch);
+      switch (form) {
+        case RowForm::quantized: int8_panels(args, m_begin, m_end, p, panels, scratch); break;
+        case RowForm::words:
+          if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, scratch);
+          break;
+        case RowForm::nibbles:
+          for (std::size_t i = 0; i < panels; ++i) Nibbles<S>::panel(args, m_begin, m_end, p + i);
+          break;
+        case RowForm::floats:
+          if (args.rows <= kDirectRows)
+            for (std::size_t i = 0; i < panels; ++i) direct_panel(args, m_begin, m_end, p + i);
+          else
+            float_panels(args, m_begin, m_end, p, panels, scratch);
+          break;
+      }
     }
   }
 
  private:
-  /// Bytes of one widened integer panel.
-  QEFF_INLINE static std::size_t steps_bytes(const PackedView& w) noexcept {
-    return w.k_padded() / 4 * S::kSteps * S::kStepBytes;
-  }
-
   // --- integers --------------------------------------------------------------------------------
+
+  /// The signed bytes of panels [p, p + panels): as they are packed, or decoded into scratch.
+  static const std::byte* signed_bytes(const PackedView& w, std::size_t p, std::size_t panels,
+                                       std::byte* scratch) noexcept {
+    const std::size_t pitch = w.k_padded() * kPanel;
+    if (w.format == WeightFormat::i8) return w.codes + p * pitch;
+    for (std::size_t i = 0; i < panels; ++i) Decode<S>::expand_nibbles(w, p + i, scratch + i * pitch);
+    return scratch;
+  }
 
   static void int8_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                           std::size_t panels, std::byte* scratch) noexcept {
     const PackedView& w = *args.weights;
-    const bool packed =
-        w.format == WeightFormat::i8 && (!S::kExpand || m_end - m_begin <= kDirectRows);
-    const std::size_t pitch = packed ? panel_bytes(w.format, w.k_padded()) : steps_bytes(w);
-    const std::byte* b = packed ? w.codes + p * pitch : scratch;
-    if (!packed) {
-      for (std::size_t i = 0; i < panels; ++i) {
-        if (w.format == WeightFormat::u4)
-          Decode<S>::expand_u4(w, p + i, scratch + i * pitch);
-        else
-          Decode<S>::expand_i8(w.codes + (p + i) * panel_bytes(w.format, w.k_padded()), w.k_padded() / 4,
-                               scratch + i * pitch);
-      }
-    }
-    std::int32_t* sums = reinterpret_cast<std::int32_t*>(scratch + kPanels * steps_bytes(w));
+    const std::size_t pitch = w.k_padded() * kPanel;
+    const std::byte* b = signed_bytes(w, p, panels, scratch);
+    std::int32_t* sums = reinterpret_cast<std::int32_t*>(scratch + kPanels * pitch);
     if constexpr (S::kActOffset != 0)
       for (std::size_t i = 0; i < panels; ++i)
         column_sums(w, b + i * pitch, sums + i * w.groups() * kPanel);
-    for (std::size_t m = m_begin; m < m_end; m += kRows) {
-      const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
-      if (packed)
-        int8_block<true>(args, m, rows, p, panels, b, pitch, sums);
-      else
-        int8_block<false>(args, m, rows, p, panels, b, pitch, sums);
-    }
+    int8_rows<Tile>(args, m_begin, m_end, p, panels, b, sums);
+  }
+
+  /// kWide means no offset of activations and one panel at a time.
+  static void wide_panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
+                         std::byte* scratch) noexcept {
+    const PackedView& w = *args.weights;
+    std::byte* words = scratch + w.k_padded() * kPanel;
+    WideTile<S>::widen(signed_bytes(w, p, 1, scratch), w.k_padded() / 4, words);
+    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words, nullptr);
   }
 
   /// Lines [first, last) of group g; the last group takes the padding too.
@@ -86,56 +111,55 @@ class Gemm {
   }
 
   /// kActOffset times the sum of each column's codes in each group: what stored activations add.
-  /// @pre a step in scratch is a packed line (all policies with an offset)
   static void column_sums(const PackedView& w, const std::byte* b, std::int32_t* sums) noexcept {
     alignas(64) const typename S::ActI8 ones[4] = {1, 1, 1, 1};
     const auto one = S::load_act(ones);
     for (std::size_t g = 0; g < w.groups(); ++g) {
       I32 s = S::set1(std::int32_t{0});
       for (std::size_t l = first_line(w, g); l < first_line(w, g + 1); ++l)
-        s = S::dot(s, one, S::load_step(b + l * S::kStepBytes));
+        s = S::dot(s, one, S::load_bytes(b + l * 64));
       S::store(sums + g * kPanel, S::template shl<7>(s));
     }
   }
   static_assert(S::kActOffset == 0 || S::kActOffset == 128, "column_sums multiplies by 128");
 
-  template <bool kPacked>
-  static void int8_block(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t p,
-                         std::size_t panels, const std::byte* b, std::size_t pitch,
-                         const std::int32_t* sums) noexcept {
-    using Act = typename S::ActI8;
+  /// All rows with the panels at b, in the form that tile T takes.
+  template <class T>
+  static void int8_rows(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
+                        std::size_t panels, const std::byte* b, const std::int32_t* sums) noexcept {
+    constexpr std::size_t kBlock = T::kDotRows * kPanel;
     const PackedView& w = *args.weights;
-    const Act* a = reinterpret_cast<const Act*>(args.a) + m * w.k_padded();
-    alignas(64) std::int32_t c[kPanels * kRows * kPanel];
-    alignas(64) float block[kPanels * kRows * kPanel];
-    constexpr std::size_t kLine = kPacked ? 64 : S::kSteps * S::kStepBytes;
-    for (std::size_t g = 0; g < w.groups(); ++g) {
-      const std::size_t l = first_line(w, g), lines = first_line(w, g + 1) - l;
-      Tile::template int8<kPacked>(a + l * 4, w.k_padded(), b + l * kLine, pitch, panels, lines, rows, c);
-      if (args.accumulators != nullptr && g != args.group) continue;
+    const std::size_t k = w.k_padded(), groups = w.groups();
+    alignas(64) std::int32_t c[T::kPanels * kBlock];
+    alignas(64) float block[T::kPanels * kBlock];
+    for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
+      const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
+      const auto* a = reinterpret_cast<const typename T::Act*>(args.a) + m * k;
+      for (std::size_t g = 0; g < groups; ++g) {
+        const std::size_t l = first_line(w, g), lines = first_line(w, g + 1) - l;
+        T::int8(a + l * 4, k, b + l * T::kLineBytes, k / 4 * T::kLineBytes, panels, lines, rows, c);
+        if (args.accumulators != nullptr && g != args.group) continue;
+        for (std::size_t i = 0; i < panels; ++i)
+          scale_group(args, m, rows, p + i, g, sums + (i * groups + g) * kPanel, c + i * kBlock, block + i * kBlock);
+      }
+      if (args.accumulators != nullptr) continue;
       for (std::size_t i = 0; i < panels; ++i)
-        scale_group(args, m, rows, p + i, g, sums + (i * w.groups() + g) * kPanel, c + i * kRows * kPanel,
-                    block + i * kRows * kPanel);
+        finish<S>(args, m, rows, p + i, block + i * kBlock, args.a_scales + m, nullptr);
     }
-    if (args.accumulators != nullptr) return;
-    for (std::size_t i = 0; i < panels; ++i)
-      finish<S>(args, m, rows, p + i, block + i * kRows * kPanel, args.a_scales + m);
   }
 
   /// block (+)= to_f32(c - offset sums) * scale of group g; or hands the sums themselves out.
   static void scale_group(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel,
-                          std::size_t g, const std::int32_t* sums, const std::int32_t* c,
+                          std::size_t g, [[maybe_unused]] const std::int32_t* sums, const std::int32_t* c,
                           float* block) noexcept {
     const PackedView& w = *args.weights;
-    const F32 scale = S::load(w.scales + (panel * w.groups() + g) * kPanel);
+    const F32 step = S::set1(Decode<S>::codebook_step(w));
+    const F32 scale = S::mul(S::load(w.scales + (panel * w.groups() + g) * kPanel), step);
     for (std::size_t r = 0; r < rows; ++r) {
       I32 v = S::load(c + r * kPanel);
       if constexpr (S::kActOffset != 0) v = S::sub(v, S::load(sums));
       if (args.accumulators != nullptr) {
-        alignas(64) std::int32_t row[kPanel];
-        S::store(row, v);
-        const std::size_t n = w.n - panel * kPanel < kPanel ? w.n - panel * kPanel : kPanel;
-        for (std::size_t j = 0; j < n; ++j) args.accumulators[(m + r) * w.n + panel * kPanel + j] = row[j];
+        store_accumulators<S>(args, m + r, panel, v);
         continue;
       }
       const F32 f = S::to_f32(v);
@@ -145,6 +169,50 @@ class Gemm {
   }
 
   // --- floats ----------------------------------------------------------------------------------
+
+  /// Scales of the columns of a panel where they come after the sums, else null.
+  QEFF_INLINE static const float* column_scales(const PackedView& w, std::size_t panel) noexcept {
+    return Decode<S>::scale_last(w) ? w.scales + panel * kPanel : nullptr;
+  }
+
+  static void direct_panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel) noexcept {
+    if constexpr (kDirectRows > 0)
+      for (std::size_t m = m_begin; m < m_end; m += kDirectRows)
+        by_rows<kDirectRows>(m_end - m < kDirectRows ? m_end - m : kDirectRows,
+                             [&]<int kR>() QEFF_INLINE_LAMBDA { direct_rows<kR>(args, m, panel); });
+  }
+
+  /// The sums of VectorTile, each in the same order, with weights that never leave the registers.
+  template <int kR>
+  static void direct_rows(const GemmArgs& args, std::size_t m, std::size_t panel) noexcept {
+    const PackedView& w = *args.weights;
+    F32 sums[kR];
+    for (auto& s : sums) s = S::set1(0.0f);
+    const std::byte* a = args.a + m * Rows<S>::bytes(w, args.rows);
+    const std::size_t line = panel_bytes(w.format, 4);
+    const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
+    Decode<S>::each_line(w, panel, [&](std::size_t k, F32 (&v)[4]) QEFF_INLINE_LAMBDA {
+      for (std::size_t i = 0; i < line; i += 64) prefetch(codes + k / 4 * line + i);
+#pragma GCC unroll 4
+      for (int r = 0; r < kR; ++r) {
+        const std::size_t row = static_cast<std::size_t>(r) * w.k_padded() + k;
+        if constexpr (S::kBf16) {
+          if (w.activations == Activations::bf16) {
+            const auto* x = reinterpret_cast<const std::uint16_t*>(a) + row;
+            sums[r] = S::dot_bf16(sums[r], S::broadcast_pair(x), S::as_pair(Decode<S>::pair(v[0], v[1])));
+            sums[r] = S::dot_bf16(sums[r], S::broadcast_pair(x + 2), S::as_pair(Decode<S>::pair(v[2], v[3])));
+            continue;
+          }
+        }
+        const auto* x = reinterpret_cast<const float*>(a) + row;
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) sums[r] = S::fma(S::set1(x[j]), v[j], sums[r]);
+      }
+    });
+    alignas(64) float block[kR * kPanel];
+    for (int r = 0; r < kR; ++r) S::store(block + r * kPanel, sums[r]);
+    finish<S>(args, m, kR, panel, block, nullptr, column_scales(w, panel));
+  }
 
   static void float_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                            std::size_t panels, std::byte* scratch) noexcept {
@@ -156,15 +224,15 @@ class Gemm {
     const std::byte* b = packed ? w.codes + p * pitch : scratch;
     if (!packed)
       for (std::size_t i = 0; i < panels; ++i) Decode<S>::expand_float(w, p + i, scratch + i * pitch);
-    for (std::size_t m = m_begin; m < m_end; m += kRows) {
-      const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
-      alignas(64) float c[kPanels * kRows * kPanel];
+    for (std::size_t m = m_begin; m < m_end; m += Tile::kRows) {
+      const std::size_t rows = m_end - m < Tile::kRows ? m_end - m : Tile::kRows;
+      alignas(64) float c[kPanels * Tile::kRows * kPanel];
       if (pairs)
         bf16_block(args, m, rows, panels, b, pitch, c);
       else
         f32_block(args, m, rows, panels, b, pitch, c);
       for (std::size_t i = 0; i < panels; ++i)
-        finish<S>(args, m, rows, p + i, c + i * kRows * kPanel, nullptr);
+        finish<S>(args, m, rows, p + i, c + i * Tile::kRows * kPanel, nullptr, column_scales(w, p + i));
     }
   }
 
@@ -177,7 +245,7 @@ class Gemm {
       for (std::size_t r = 0; r < rows; r += Vector::kRows) {
         const std::size_t part = rows - r < Vector::kRows ? rows - r : Vector::kRows;
         Vector::f32(a + r * k, k, reinterpret_cast<const float*>(b + i * pitch), kPanel, k, part,
-                    c + (i * kRows + r) * kPanel);
+                    c + (i * Tile::kRows + r) * kPanel);
       }
   }
 

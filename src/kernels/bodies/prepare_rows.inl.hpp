@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/bodies/math.inl.hpp"
+#include "kernels/bodies/row_form.inl.hpp"
 #include "qeff/core/macros.hpp"
 #include "qeff/kernels/packed_weights.hpp"
 
@@ -15,24 +16,37 @@ namespace qeff::kernels {
 template <class S>
 class PrepareRows {
   using F32 = typename S::F32;
+  using I32 = typename S::I32;
 
  public:
-  static std::size_t row_bytes(Activations mode, std::size_t k_padded) noexcept {
-    if (mode == Activations::int8) return k_padded * sizeof(typename S::ActI8);
-    return k_padded * (mode == Activations::bf16 && S::kBf16 ? 2 : 4);
-  }
-
-  static void run(Activations mode, const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
-                  const float* input_scale, std::byte* a, float* a_scales) noexcept {
-    const std::size_t k_padded = (k + kTileK - 1) / kTileK * kTileK;
-    const std::size_t bytes = row_bytes(mode, k_padded);
-    for (std::size_t r = 0; r < m; ++r) {
+  /// Rows [first, last) of the `rows` that are multiplied together; see KernelTable::prepare_rows.
+  static void run(const PackedView& w, std::size_t rows, const float* x, std::size_t x_stride, std::size_t first,
+                  std::size_t last, std::byte* a, float* a_scales) noexcept {
+    const RowForm form = Rows<S>::form(w, rows);
+    const std::size_t bytes = Rows<S>::bytes(w, rows);
+    for (std::size_t r = first; r < last; ++r) {
       const float* row = x + r * x_stride;
       std::byte* out = a + r * bytes;
-      if (mode == Activations::int8)
-        a_scales[r] = quantize(row, k, k_padded, input_scale, out);
-      else
-        copy(mode, row, k, k_padded, input_scale, out);
+      switch (form) {
+        case RowForm::floats: copy(w, row, out); break;
+        case RowForm::quantized:
+          a_scales[r] = quantize(w, row, [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
+            S::store_act(reinterpret_cast<typename S::ActI8*>(out) + i, q);
+          });
+          break;
+        case RowForm::words:
+          if constexpr (S::kWide)
+            a_scales[r] = quantize(w, row, [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
+              S::store_words(reinterpret_cast<std::int16_t*>(out) + i, q);
+            });
+          break;
+        case RowForm::nibbles:
+          auto* codes = reinterpret_cast<std::int8_t*>(out);
+          a_scales[r] = quantize(
+              w, row, [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_act(codes + i, q); });
+          add_up_groups(w, codes, reinterpret_cast<std::int32_t*>(out + w.k_padded()));
+          break;
+      }
     }
   }
 
@@ -45,15 +59,17 @@ class PrepareRows {
 
   /// Returns the scale max|x| / 127 (1 for zeros). A row with NaN or Inf gets scale NaN and codes 0, so
   /// that its outputs are NaN and never plausible numbers.
-  static float quantize(const float* x, std::size_t k, std::size_t k_padded, const float* input_scale,
-                        std::byte* out) noexcept {
+  /// Gives 16 codes at a time to store(index, codes).
+  template <class Store>
+  static float quantize(const PackedView& w, const float* x, Store&& store) noexcept {
+    const std::size_t k = w.k, k_padded = w.k_padded();
+    const float* input_scale = w.input_scale;
     F32 most = S::set1(0.0f), poison = S::set1(0.0f);
     for (std::size_t i = 0; i < k; i += 16) {
       const F32 v = values(x, i, k, input_scale);
       most = S::max(most, Math<S>::abs(v));
       poison = S::fma(v, S::set1(0.0f), poison);  // NaN once any value is NaN or Inf
     }
-    auto* codes = reinterpret_cast<typename S::ActI8*>(out);
     const float max = S::max_lane(most), poisoned = S::sum(poison);
     const bool finite = poisoned == 0.0f;
     const float scale = max > 0.0f ? max / 127.0f : 1.0f;
@@ -62,15 +78,25 @@ class PrepareRows {
     for (std::size_t i = 0; i < k_padded; i += 16) {
       const F32 v = finite ? values(x, i, k, input_scale) : S::set1(0.0f);
       const F32 limited = S::min(S::max(S::mul(v, S::set1(inverse)), S::set1(-127.0f)), S::set1(127.0f));
-      S::store_act(codes + i, S::round(limited));
+      store(i, S::round(limited));
     }
     return finite ? scale : __builtin_nanf("");
   }
 
-  static void copy(Activations mode, const float* x, std::size_t k, std::size_t k_padded,
-                   const float* input_scale, std::byte* out) noexcept {
-    for (std::size_t i = 0; i < k_padded; i += 16) {
-      F32 v = values(x, i, k, input_scale);
+  /// sums[g] = minus the sum of the codes of group g; padding is zero and adds nothing.
+  static void add_up_groups(const PackedView& w, const std::int8_t* codes, std::int32_t* sums) noexcept {
+    for (std::size_t g = 0; g < w.groups(); ++g) {
+      const std::size_t first = g * w.group_size, end = first + w.group_size, last = end < w.k ? end : w.k;
+      std::int32_t sum = 0;
+      for (std::size_t k = first; k < last; ++k) sum += codes[k];
+      sums[g] = -sum;
+    }
+  }
+
+  static void copy(const PackedView& w, const float* x, std::byte* out) noexcept {
+    const Activations mode = w.activations;
+    for (std::size_t i = 0; i < w.k_padded(); i += 16) {
+      F32 v = values(x, i, w.k, w.input_scale);
       if (mode == Activations::bf16) v = Math<S>::round_bf16(v);
       if (S::kBf16 && mode == Activations::bf16) {
         alignas(64) std::int32_t bits[16];

@@ -18,35 +18,28 @@ struct Amx : Avx512Bf16 {
   using ActI8 = std::int8_t;
   static constexpr int kActOffset = 0;
 
-  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
-    std::int32_t four;
-    __builtin_memcpy(&four, p, sizeof four);
-    return {_mm512_set1_epi32(four)};
-  }
   /// Signed times signed with an instruction that wants its first operand unsigned: |a| * (w with the
   /// sign of a). Exact within -127..127.
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
-    const __mmask64 negative = _mm512_movepi8_mask(a.v);
-    const __m512i flipped = _mm512_mask_sub_epi8(s.v, negative, _mm512_setzero_si512(), s.v);
-    return {_mm512_dpbusd_epi32(sum.v, _mm512_abs_epi8(a.v), flipped)};
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
+    const __mmask64 negative = _mm512_movepi8_mask(a);
+    const __m512i flipped = _mm512_mask_sub_epi8(codes.v, negative, _mm512_setzero_si512(), codes.v);
+    return {_mm512_dpbusd_epi32(sum.v, _mm512_abs_epi8(a), flipped)};
   }
-  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
-  }
+  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept { store_nibble_act(p, q); }
 
   struct Tile {
-    static constexpr std::size_t kRows = 32, kPanels = 2;
+    static constexpr std::size_t kRows = 32, kDotRows = 32, kPanels = 2, kLineBytes = 64;
+    using Act = std::int8_t;
     using Vector = VectorTile<Amx>;
     /// Up to so many rows vectors are faster than mostly empty tiles.
     static constexpr std::size_t kVectorRows = 4;
 
-    template <bool kPacked>
     QEFF_INLINE static void int8(const std::int8_t* a, std::size_t a_stride, const std::byte* b,
                                  std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
                                  std::int32_t* c) noexcept {
       if (rows <= kVectorRows || lines % 16 != 0) {
         by_vectors(panels, rows, [&](std::size_t p, std::size_t r, std::size_t part) QEFF_INLINE_LAMBDA {
-          Vector::template int8<kPacked>(a + r * a_stride, a_stride, b + p * b_pitch, 0, 1, lines, part,
+          Vector::int8(a + r * a_stride, a_stride, b + p * b_pitch, 0, 1, lines, part,
                                          c + (p * kRows + r) * 16);
         });
         return;
@@ -74,6 +67,40 @@ struct Amx : Avx512Bf16 {
                });
     }
 
+    /// For the roof: the operations of a round of int8 products (half as many of bf16) of tiles loaded once.
+    static constexpr double kRegisterOperations = 4 * 2.0 * 16 * 16 * 64;
+
+    /// out: 16 sums. operands: one tile, for rows and weights.
+    template <bool kInt8>
+    QEFF_INLINE static void registers(const std::byte* operands, std::size_t rounds, std::byte* out) noexcept {
+      configure(32);
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      _tile_loadd(4, operands, 64);
+      _tile_loadd(5, operands, 64);
+      _tile_loadd(6, operands, 64);
+      _tile_loadd(7, operands, 64);
+      for (std::size_t i = 0; i < rounds; ++i) {
+        if constexpr (kInt8) {
+          _tile_dpbssd(0, 4, 6);
+          _tile_dpbssd(1, 5, 6);
+          _tile_dpbssd(2, 4, 7);
+          _tile_dpbssd(3, 5, 7);
+        } else {
+          _tile_dpbf16ps(0, 4, 6);
+          _tile_dpbf16ps(1, 5, 6);
+          _tile_dpbf16ps(2, 4, 7);
+          _tile_dpbf16ps(3, 5, 7);
+        }
+      }
+      alignas(64) std::byte sums[1024];
+      _tile_stored(0, sums, 64);
+      _tile_release();
+      __builtin_memcpy(out, sums, 64);
+    }
+
    private:
     struct alignas(64) Config {
       std::uint8_t palette, start_row, reserved[14];
@@ -85,7 +112,7 @@ struct Amx : Avx512Bf16 {
     template <class F>
     QEFF_INLINE static void by_vectors(std::size_t panels, std::size_t rows, F&& f) noexcept {
       for (std::size_t p = 0; p < panels; ++p)
-        for (std::size_t r = 0; r < rows; r += Vector::kRows)
+        for (std::size_t r = 0; r < rows; r += Vector::kRows)  // kDotRows is the same
           f(p, r, rows - r < Vector::kRows ? rows - r : Vector::kRows);
     }
 

@@ -1,15 +1,16 @@
 /// @file
 /// Simd policy for AVX2 + FMA (Haswell 2013, Zen 2017). portable.hpp says what each operation means.
 ///
-/// Without a four-byte dot product the fastest exact int8 product is vpmaddwd on codes widened to 16
-/// bits: one multiply and one add for 16 products, no saturation, no sign trick. Panels are
-/// widened once into scratch when several rows share them.
+/// Without a four-byte dot product, the exact product of signed bytes is vpmaddubsw on magnitudes of
+/// activations and weights with the activations' signs: four instructions for 32 products. Codes of
+/// 4 bits need no sign and leave room for sums in 16 bits: two instructions for 32 products.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "qeff/core/macros.hpp"
 #include "qeff/kernels/isa.hpp"
@@ -19,6 +20,7 @@ namespace qeff::kernels::simd {
 struct Avx2 {
   static constexpr Isa kIsa = Isa::avx2;
   static constexpr int kRows = 6;  // 12 sums + 2 weights + 1 activation of 16 registers
+  static constexpr int kDotRows = 4;  // 8 sums + 2 weights + 2 of an activation + the constant 1 + 1
 
   struct F32 { __m256 lo, hi; };
   struct I32 { __m256i lo, hi; };
@@ -117,6 +119,9 @@ struct Avx2 {
   QEFF_INLINE static I32 sar(I32 a) noexcept {
     return {_mm256_srai_epi32(a.lo, kBits), _mm256_srai_epi32(a.hi, kBits)};
   }
+  QEFF_INLINE static I32 mul(I32 a, I32 b) noexcept {
+    return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
+  }
   QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
     return {_mm256_cmpeq_epi32(a.lo, b.lo), _mm256_cmpeq_epi32(a.hi, b.hi)};
   }
@@ -145,42 +150,119 @@ struct Avx2 {
     return {pick(index.lo), pick(index.hi)};
   }
 
-  using ActI8 = std::int16_t;
+  /// Four codes, then their magnitudes: the unsigned operand of vpmaddubsw.
+  struct ActI8 { std::int8_t code; std::uint8_t magnitude; };
   static constexpr int kActOffset = 0;
-  static constexpr int kSteps = 2;  // reduction indices 0, 1 then 2, 3 of a line
-  static constexpr std::size_t kStepBytes = 64;
-  static constexpr bool kExpand = true;
 
-  struct Act { __m256i v; };
-  struct Step { __m256i lo, hi; };
+  struct Act { __m256i code, magnitude; };
   struct Bytes { __m256i lo, hi; };
 
-  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
-    std::int32_t pair;
-    __builtin_memcpy(&pair, p, sizeof pair);
-    return {_mm256_set1_epi32(pair)};
+  QEFF_INLINE static __m256i four(const void* p) noexcept {
+    std::int32_t bytes;
+    __builtin_memcpy(&bytes, p, sizeof bytes);
+    return _mm256_set1_epi32(bytes);
   }
-  QEFF_INLINE static Step load_step(const std::byte* p) noexcept { return {load256(p), load256(p + 32)}; }
-  template <int kIndex>
-  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
-    const char z = -128, a = kIndex * 2, b = a + 1;  // bytes 2j, 2j+1 to the tops of two words
+  QEFF_INLINE static Act load_act(const ActI8* p) noexcept { return {four(p), four(p + 2)}; }
+  /// |a| * (w with the sign of a): pairs stay within 2 * 127 * 127 < 2^15.
+  /// In assembly because GCC 12, left alone, multiplies for all rows first and runs out of registers.
+  template <class V>
+  QEFF_INLINE static V dot(V sum, Act a, V w) noexcept {
+    const V ones = _mm256_set1_epi16(1);
+    V t;
+    if constexpr (std::is_class_v<V>) {  // an emulated register
+      t = _mm256_madd_epi16(_mm256_maddubs_epi16(a.magnitude, _mm256_sign_epi8(w, a.code)), ones);
+      sum = _mm256_add_epi32(sum, t);
+    } else {
+      asm("vpsignb %[a], %[w], %[t]\n\tvpmaddubsw %[t], %[m], %[t]\n\tvpmaddwd %[t], %[ones], %[t]\n\t"
+          "vpaddd %[t], %[sum], %[sum]"
+          : [sum] "+x"(sum), [t] "=&x"(t)
+          : [a] "x"(a.code), [w] "x"(w), [m] "x"(a.magnitude), [ones] "x"(ones));
+    }
+    return sum;
+  }
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
+    return {dot(sum.lo, a, codes.lo), dot(sum.hi, a, codes.hi)};
+  }
+  QEFF_INLINE static __m256i words(I32 q) noexcept {  // 16 integers to 16 words, in order
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(q.lo, q.hi), 0xD8);
+  }
+  QEFF_INLINE static __m128i bytes(I32 q) noexcept {
+    const __m256i w = words(q);
+    return _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+  }
+  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
+    const __m128i codes = bytes(q), magnitudes = _mm_abs_epi8(codes);
+    auto* out = reinterpret_cast<__m128i*>(p);
+    _mm_storeu_si128(out, _mm_unpacklo_epi32(codes, magnitudes));
+    _mm_storeu_si128(out + 1, _mm_unpackhi_epi32(codes, magnitudes));
+  }
+
+  static constexpr bool kWide = true;
+  struct Words { __m256i lo, hi; };  ///< Two reduction indices of 16 columns.
+
+  /// Reduction indices 2 kPair, 2 kPair + 1 of a line.
+  template <int kPair>
+  QEFF_INLINE static Words widen(const std::byte* line) noexcept {
+    const char z = -128, a = kPair * 2, b = a + 1;  // bytes 2j, 2j+1 to the tops of two words
     const __m128i spread = _mm_setr_epi8(z, a, z, b, z, a + 4, z, b + 4, z, a + 8, z, b + 8, z, a + 12, z, b + 12);
     const __m256i order = _mm256_broadcastsi128_si256(spread);
     return {_mm256_srai_epi16(_mm256_shuffle_epi8(load256(line), order), 8),
             _mm256_srai_epi16(_mm256_shuffle_epi8(load256(line + 32), order), 8)};
   }
-  QEFF_INLINE static void store_step(std::byte* p, Step s) noexcept {
-    store256(p, s.lo);
-    store256(p + 32, s.hi);
+  /// 16 activations as words.
+  QEFF_INLINE static void store_words(std::int16_t* p, I32 q) noexcept { store256(p, words(q)); }
+  QEFF_INLINE static Words load_words(const std::byte* p) noexcept { return {load256(p), load256(p + 32)}; }
+  QEFF_INLINE static void store_words(std::byte* p, Words v) noexcept {
+    store256(p, v.lo);
+    store256(p + 32, v.hi);
   }
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
-    return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.v, s.lo)),
-            _mm256_add_epi32(sum.hi, _mm256_madd_epi16(a.v, s.hi))};
+  template <class V>
+  QEFF_INLINE static void dot_words(V& sum_lo, V& sum_hi, const std::int16_t* a, V lo, V hi) noexcept {
+    if constexpr (std::is_class_v<V>) {
+      sum_lo = _mm256_add_epi32(sum_lo, _mm256_madd_epi16(four(a), lo));
+      sum_hi = _mm256_add_epi32(sum_hi, _mm256_madd_epi16(four(a), hi));
+    } else {  // in assembly: see dot
+      V pair, t;
+      asm("vpbroadcastd %[a], %[pair]\n\tvpmaddwd %[pair], %[lo], %[t]\n\tvpmaddwd %[pair], %[hi], %[pair]\n\t"
+          "vpaddd %[t], %[sum_lo], %[sum_lo]\n\tvpaddd %[pair], %[sum_hi], %[sum_hi]"
+          : [sum_lo] "+x"(sum_lo), [sum_hi] "+x"(sum_hi), [pair] "=&x"(pair), [t] "=&x"(t)
+          : [a] "m"(*reinterpret_cast<const std::int32_t*>(a)), [lo] "x"(lo), [hi] "x"(hi));
+    }
   }
-  QEFF_INLINE static __m256i words(I32 q) noexcept {  // 16 integers to 16 words, in order
-    return _mm256_permute4x64_epi64(_mm256_packs_epi32(q.lo, q.hi), 0xD8);
+  /// sum[c] += two activations times the words of column c.
+  QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
+    dot_words(sum.lo, sum.hi, a, w.lo, w.hi);
+    return sum;
   }
-  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept { store256(p, words(q)); }
+
+  struct Part { __m256i lo, hi; };  // 16-bit sums of pairs: at most 8 * 2 * 15 * 127 < 2^15
+  using NibbleAct = __m256i;
+
+  QEFF_INLINE static Part no_part() noexcept { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  QEFF_INLINE static NibbleAct load_nibble_act(const std::int8_t* p) noexcept { return four(p); }
+  template <class V>
+  QEFF_INLINE static V add_pairs(V sum, V unsigned_bytes, V signed_bytes) noexcept {  // in assembly: see dot
+    if constexpr (std::is_class_v<V>) {
+      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(unsigned_bytes, signed_bytes));
+    } else {
+      V t;
+      asm("vpmaddubsw %[s], %[u], %[t]\n\tvpaddw %[t], %[sum], %[sum]"
+          : [sum] "+x"(sum), [t] "=&x"(t)
+          : [u] "x"(unsigned_bytes), [s] "x"(signed_bytes));
+    }
+    return sum;
+  }
+  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {
+    return {add_pairs(part.lo, codes.lo, a), add_pairs(part.hi, codes.hi, a)};
+  }
+  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(part.lo, ones)),
+            _mm256_add_epi32(sum.hi, _mm256_madd_epi16(part.hi, ones))};
+  }
+  QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes(q));
+  }
 
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept { return {load256(p), load256(p + 32)}; }
   QEFF_INLINE static void store_bytes(std::byte* p, Bytes b) noexcept {
@@ -203,6 +285,15 @@ struct Avx2 {
   }
   QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept {
     return {_mm256_sub_epi8(a.lo, b.lo), _mm256_sub_epi8(a.hi, b.hi)};
+  }
+  QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
+    const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm256_shuffle_epi8(both, index.lo), _mm256_shuffle_epi8(both, index.hi)};
+  }
+  QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
+    const __m256i mask = _mm256_set1_epi8(static_cast<char>(bits));
+    const auto has = [&](__m256i v) QEFF_INLINE_LAMBDA { return _mm256_cmpeq_epi8(_mm256_and_si256(v, mask), mask); };
+    return _mm256_movemask_epi8(_mm256_or_si256(has(b.lo), has(b.hi))) != 0;
   }
 
   static constexpr bool kBf16 = false;

@@ -13,6 +13,7 @@ struct Avx512Bf16 : Avx512Vnni {
   static constexpr bool kBf16 = true;
   struct Pair { __m512i v; };  ///< Two neighbouring reduction indices of 16 columns, or of one row.
 
+  QEFF_INLINE static Pair as_pair(I32 v) noexcept { return {v.v}; }
   QEFF_INLINE static Pair load_pair(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
   QEFF_INLINE static Pair broadcast_pair(const std::uint16_t* p) noexcept {
     std::int32_t two;

@@ -16,6 +16,8 @@ namespace qeff::kernels::simd {
 struct Avx512Vnni {
   static constexpr Isa kIsa = Isa::avx512_vnni;
   static constexpr int kRows = 12;  // enough chains to cover the latency of two ports
+  static constexpr int kDotRows = 12;
+  static constexpr bool kWide = false;
 
   struct F32 { __m512 v; };
   struct I32 { __m512i v; };
@@ -69,6 +71,7 @@ struct Avx512Vnni {
   QEFF_INLINE static I32 shr(I32 a) noexcept { return {_mm512_srli_epi32(a.v, kBits)}; }
   template <int kBits>
   QEFF_INLINE static I32 sar(I32 a) noexcept { return {_mm512_srai_epi32(a.v, kBits)}; }
+  QEFF_INLINE static I32 mul(I32 a, I32 b) noexcept { return {_mm512_mullo_epi32(a.v, b.v)}; }
   QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
     return {_mm512_maskz_set1_epi32(_mm512_cmpeq_epi32_mask(a.v, b.v), -1)};
   }
@@ -85,31 +88,35 @@ struct Avx512Vnni {
 
   using ActI8 = std::uint8_t;
   static constexpr int kActOffset = 128;
-  static constexpr int kSteps = 1;
-  static constexpr std::size_t kStepBytes = 64;
-  static constexpr bool kExpand = false;
 
-  struct Act { __m512i v; };
-  struct Step { __m512i v; };
+  using Act = __m512i;
   struct Bytes { __m512i v; };
 
-  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
+  QEFF_INLINE static Act load_act(const void* p) noexcept {
     std::int32_t four;
     __builtin_memcpy(&four, p, sizeof four);
-    return {_mm512_set1_epi32(four)};
+    return _mm512_set1_epi32(four);
   }
-  QEFF_INLINE static Step load_step(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
-  template <int kIndex>
-  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
-    return load_step(line);
-  }
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
-    return {_mm512_dpbusd_epi32(sum.v, a.v, s.v)};
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
+    return {_mm512_dpbusd_epi32(sum.v, a, codes.v)};
   }
   QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
     const __m512i shifted = _mm512_add_epi32(q.v, _mm512_set1_epi32(128));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(shifted));
   }
+
+  using Part = I32;
+  using NibbleAct = Act;
+  QEFF_INLINE static Part no_part() noexcept { return set1(std::int32_t{0}); }
+  QEFF_INLINE static NibbleAct load_nibble_act(const std::int8_t* p) noexcept { return load_act(p); }
+  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {
+    return {_mm512_dpbusd_epi32(part.v, codes.v, a)};
+  }
+  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept { return add(sum, part); }
+  QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
+  }
+
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
   QEFF_INLINE static void store_bytes(std::byte* p, Bytes b) noexcept { _mm512_storeu_si512(p, b.v); }
   QEFF_INLINE static Bytes repeat4(const std::uint8_t* p) noexcept {
@@ -123,6 +130,14 @@ struct Avx512Vnni {
     return low_nibbles({_mm512_srli_epi16(b.v, 4)});
   }
   QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept { return {_mm512_sub_epi8(a.v, b.v)}; }
+  QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
+    const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm512_shuffle_epi8(all, index.v)};
+  }
+  QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
+    const __m512i mask = _mm512_set1_epi8(static_cast<char>(bits));
+    return _mm512_cmpeq_epi8_mask(_mm512_and_si512(b.v, mask), mask) != 0;
+  }
 
   static constexpr bool kBf16 = false;
 };

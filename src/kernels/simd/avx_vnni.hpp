@@ -11,28 +11,29 @@ namespace qeff::kernels::simd {
 struct AvxVnni : Avx2 {
   static constexpr Isa kIsa = Isa::avx_vnni;
 
+  static constexpr int kDotRows = 6;
+  static constexpr bool kWide = false;
+
   using ActI8 = std::uint8_t;
   static constexpr int kActOffset = 128;
-  static constexpr int kSteps = 1;
-  static constexpr bool kExpand = false;
+  using Act = __m256i;
 
-  QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
-    std::int32_t four;
-    __builtin_memcpy(&four, p, sizeof four);
-    return {_mm256_set1_epi32(four)};
-  }
-  template <int kIndex>
-  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
-    return load_step(line);
-  }
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
-    return {_mm256_dpbusd_avx_epi32(sum.lo, a.v, s.lo), _mm256_dpbusd_avx_epi32(sum.hi, a.v, s.hi)};
+  QEFF_INLINE static Act load_act(const ActI8* p) noexcept { return four(p); }
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
+    return {_mm256_dpbusd_avx_epi32(sum.lo, a, codes.lo), _mm256_dpbusd_avx_epi32(sum.hi, a, codes.hi)};
   }
   QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
     const __m256i w = _mm256_add_epi16(words(q), _mm256_set1_epi16(128));
     const __m256i b = _mm256_permute4x64_epi64(_mm256_packus_epi16(w, w), 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(b));
   }
+
+  using Part = I32;
+  QEFF_INLINE static Part no_part() noexcept { return Avx2::set1(std::int32_t{0}); }
+  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {
+    return {_mm256_dpbusd_avx_epi32(part.lo, codes.lo, a), _mm256_dpbusd_avx_epi32(part.hi, codes.hi, a)};
+  }
+  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept { return add(sum, part); }
 };
 
 }  // namespace qeff::kernels::simd

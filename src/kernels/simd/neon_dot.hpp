@@ -19,6 +19,8 @@ namespace qeff::kernels::simd {
 struct NeonDot {
   static constexpr Isa kIsa = Isa::neon_dot;
   static constexpr int kRows = 6;  // 24 sums + 4 weights + 1 activation of 32 registers
+  static constexpr int kDotRows = 6;
+  static constexpr bool kWide = false;
 
   struct F32 { float32x4_t q[4]; };
   struct I32 { int32x4_t q[4]; };
@@ -126,6 +128,9 @@ struct NeonDot {
   QEFF_INLINE static I32 sar(I32 a) noexcept {
     return each<I32>([&](int i) QEFF_INLINE_LAMBDA { return vshlq_s32(a.q[i], vdupq_n_s32(-kBits)); });
   }
+  QEFF_INLINE static I32 mul(I32 a, I32 b) noexcept {
+    return each<I32>([&](int i) QEFF_INLINE_LAMBDA { return vmulq_s32(a.q[i], b.q[i]); });
+  }
   QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
     return each<I32>(
         [&](int i) QEFF_INLINE_LAMBDA { return vreinterpretq_s32_u32(vceqq_s32(a.q[i], b.q[i])); });
@@ -163,12 +168,8 @@ struct NeonDot {
 
   using ActI8 = std::int8_t;
   static constexpr int kActOffset = 0;
-  static constexpr int kSteps = 1;
-  static constexpr std::size_t kStepBytes = 64;
-  static constexpr bool kExpand = false;
 
   struct Act { int8x16_t v; };
-  struct Step { int8x16_t q[4]; };
   struct Bytes { uint8x16_t q[4]; };
 
   QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
@@ -176,22 +177,25 @@ struct NeonDot {
     __builtin_memcpy(&four, p, sizeof four);
     return {vreinterpretq_s8_s32(vdupq_n_s32(four))};
   }
-  QEFF_INLINE static Step load_step(const std::byte* p) noexcept {
-    const auto* bytes = reinterpret_cast<const std::int8_t*>(p);
-    return each<Step>([&](int i) QEFF_INLINE_LAMBDA { return vld1q_s8(bytes + 16 * i); });
-  }
-  template <int kIndex>
-  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
-    return load_step(line);
-  }
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
-    return each<I32>([&](int i) QEFF_INLINE_LAMBDA { return vdotq_s32(sum.q[i], s.q[i], a.v); });
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
+    return each<I32>([&](int i) QEFF_INLINE_LAMBDA {
+      return vdotq_s32(sum.q[i], vreinterpretq_s8_u8(codes.q[i]), a.v);
+    });
   }
   QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
     const int16x8_t low = vcombine_s16(vmovn_s32(q.q[0]), vmovn_s32(q.q[1]));
     const int16x8_t high = vcombine_s16(vmovn_s32(q.q[2]), vmovn_s32(q.q[3]));
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
   }
+
+  using Part = I32;
+  using NibbleAct = Act;
+  QEFF_INLINE static Part no_part() noexcept { return set1(std::int32_t{0}); }
+  QEFF_INLINE static NibbleAct load_nibble_act(const std::int8_t* p) noexcept { return load_act(p); }
+  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept { return dot(part, a, codes); }
+  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept { return add(sum, part); }
+  QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept { store_act(p, q); }
+
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(p);
     return each<Bytes>([&](int i) QEFF_INLINE_LAMBDA { return vld1q_u8(bytes + 16 * i); });
@@ -219,6 +223,16 @@ struct NeonDot {
   }
   QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept {
     return each<Bytes>([&](int i) QEFF_INLINE_LAMBDA { return vsubq_u8(a.q[i], b.q[i]); });
+  }
+  QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
+    const uint8x16_t all = vreinterpretq_u8_s8(vld1q_s8(table));
+    return each<Bytes>([&](int i) QEFF_INLINE_LAMBDA { return vqtbl1q_u8(all, index.q[i]); });
+  }
+  QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
+    const uint8x16_t mask = vdupq_n_u8(bits);
+    uint8x16_t any = vdupq_n_u8(0);
+    for (const uint8x16_t v : b.q) any = vorrq_u8(any, vceqq_u8(vandq_u8(v, mask), mask));
+    return vmaxvq_u8(any) != 0;
   }
 
   static constexpr bool kBf16 = false;

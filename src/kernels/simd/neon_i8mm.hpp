@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/bodies/tile.inl.hpp"
+#include "kernels/simd/forget.hpp"
 #include "kernels/simd/neon_dot.hpp"
 
 namespace qeff::kernels::simd {
@@ -15,18 +16,39 @@ struct NeonI8mm : NeonDot {
   static constexpr Isa kIsa = Isa::neon_i8mm;
 
   struct Tile {
-    static constexpr std::size_t kRows = 6, kPanels = 1;  // 24 sums + 3 row pairs + 4 of 32 registers
+    static constexpr std::size_t kRows = 6, kDotRows = 6, kPanels = 1, kLineBytes = 64;
+    using Act = std::int8_t;  // 24 sums + 3 row pairs + 4 of 32 registers
 
     /// See VectorTile::int8. One row alone would leave half of each product unused: the dot product does it.
-    template <bool kPacked>
     QEFF_INLINE static void int8(const std::int8_t* a, std::size_t a_stride, const std::byte* b,
                                  std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
                                  std::int32_t* c) noexcept {
       if (rows == 1)
-        return VectorTile<NeonI8mm>::int8<kPacked>(a, a_stride, b, b_pitch, panels, lines, rows, c);
+        return VectorTile<NeonI8mm>::int8(a, a_stride, b, b_pitch, panels, lines, rows, c);
       if (rows <= 2) return pairs<1>(a, a_stride, b, lines, rows, c);
       if (rows <= 4) return pairs<2>(a, a_stride, b, lines, rows, c);
       pairs<3>(a, a_stride, b, lines, rows, c);
+    }
+
+    /// For the roof: the operations of a round of int8 products of registers.
+    static constexpr double kRegisterOperations = 16 * 2.0 * 2 * 2 * 8;
+
+    /// out: 16 sums, the first 4 of them set.
+    template <bool kInt8>
+    QEFF_INLINE static void registers(const std::byte* operands, std::size_t rounds, std::byte* out) noexcept {
+      int32x4_t sums[16] = {};
+      int8x16_t x = vld1q_s8(reinterpret_cast<const std::int8_t*>(operands));
+      const int8x16_t w = x;
+      for (std::size_t n = 0; n < rounds; ++n)
+#pragma GCC unroll 16
+        for (auto& sum : sums) {
+          forget(x);
+          sum = vmmlaq_s32(sum, x, w);
+        }
+      for (const auto& sum : sums) {
+        vst1q_s32(reinterpret_cast<std::int32_t*>(out), sum);
+        asm volatile("" : : "r"(out) : "memory");
+      }
     }
 
    private:

@@ -5,8 +5,9 @@
 /// policies say the same with instructions; integer operations must agree with this file in every
 /// bit, float operations up to the rounding of fma.
 ///
-/// Integer products: a line of 4 reduction indices x 16 columns is multiplied in kSteps steps; a
-/// step's operands are an Act (the activations of one row, broadcast) and a Step (16 columns).
+/// Integer products take a packed line, 4 reduction indices of 16 columns, times the 4 activations of
+/// one row, broadcast (Act). Signed codes go through dot, codes of 4 bits without their zero points
+/// through nibble_dot.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,8 @@ namespace qeff::kernels::simd {
 
 struct Portable {
   static constexpr Isa kIsa = Isa::portable;
-  static constexpr int kRows = 4;  ///< Rows of a register tile.
+  static constexpr int kRows = 4;     ///< Rows of a register tile of float or 4-bit products.
+  static constexpr int kDotRows = 4;  ///< The same of dot.
 
   struct F32 { float at[16]; };
   struct I32 { std::int32_t at[16]; };
@@ -136,6 +138,13 @@ struct Portable {
     for (std::int32_t& e : a.at) e >>= kBits;
     return a;
   }
+  /// The low 32 bits of the products.
+  QEFF_INLINE static I32 mul(I32 a, I32 b) noexcept {
+    for (int i = 0; i < 16; ++i)
+      a.at[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.at[i]) *
+                                          static_cast<std::uint32_t>(b.at[i]));
+    return a;
+  }
   /// All ones where equal, else 0.
   QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
     for (int i = 0; i < 16; ++i) a.at[i] = a.at[i] == b.at[i] ? -1 : 0;
@@ -183,38 +192,49 @@ struct Portable {
   // --- int8 products -------------------------------------------------------------------------
   using ActI8 = std::int8_t;             ///< How a quantized activation is stored.
   static constexpr int kActOffset = 0;   ///< What is added to a stored activation.
-  static constexpr int kSteps = 1;       ///< Steps of a line of 4 reduction indices.
-  static constexpr std::size_t kStepBytes = 64;  ///< Bytes of a Step in scratch.
-  static constexpr bool kExpand = false;  ///< Whether a Step in scratch differs from the packed line.
 
   struct Act { std::int8_t at[4]; };
-  struct Step { std::int8_t at[64]; };
-  struct Bytes { std::uint8_t at[64]; };
+  struct Bytes { std::uint8_t at[64]; };  ///< A line of codes.
 
   QEFF_INLINE static Act load_act(const ActI8* p) noexcept {
     Act a;
     std::memcpy(a.at, p, sizeof a.at);
     return a;
   }
-  QEFF_INLINE static Step load_step(const std::byte* p) noexcept {
-    Step s;
-    std::memcpy(s.at, p, sizeof s.at);
-    return s;
-  }
-  /// Step kIndex of a line in packed form.
-  template <int kIndex>
-  QEFF_INLINE static Step step_of_line(const std::byte* line) noexcept {
-    return load_step(line);
-  }
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Step s) noexcept {
+  /// sum[c] += activations times the signed codes of column c. @pre no code is -128
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
     for (int c = 0; c < 16; ++c)
-      for (int j = 0; j < 4; ++j) sum.at[c] += a.at[j] * s.at[c * 4 + j];
+      for (int j = 0; j < 4; ++j) sum.at[c] += a.at[j] * static_cast<std::int8_t>(codes.at[c * 4 + j]);
     return sum;
   }
   /// Stores 16 quantized activations in [-127, 127].
   QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int8_t>(q.at[i]);
   }
+
+  // --- products of 4-bit codes ---------------------------------------------------------------
+  struct Part { std::int32_t at[16]; };  ///< Sums of up to 8 lines of nibble_dot.
+  using NibbleAct = Act;
+
+  QEFF_INLINE static Part no_part() noexcept { return {}; }
+  QEFF_INLINE static NibbleAct load_nibble_act(const std::int8_t* p) noexcept { return load_act(p); }
+  /// Adds activations times codes in 0..15.
+  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {
+    for (int c = 0; c < 16; ++c)
+      for (int j = 0; j < 4; ++j) part.at[c] += a.at[j] * codes.at[c * 4 + j];
+    return part;
+  }
+  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept {
+    for (int c = 0; c < 16; ++c) sum.at[c] += part.at[c];
+    return sum;
+  }
+  /// Stores 16 quantized activations as plain bytes.
+  QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept { store_act(p, q); }
+
+  /// Whether products of words (widen, dot_words: see avx2.hpp) are no slower than those of bytes.
+  static constexpr bool kWide = false;
+
+  // --- lines of bytes ------------------------------------------------------------------------
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept {
     Bytes b;
     std::memcpy(b.at, p, sizeof b.at);
@@ -239,6 +259,17 @@ struct Portable {
     return a;
   }
   QEFF_INLINE static void store_bytes(std::byte* p, Bytes b) noexcept { std::memcpy(p, b.at, sizeof b.at); }
+  /// table[index] for indices in 0..15.
+  QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
+    for (std::uint8_t& e : index.at) e = static_cast<std::uint8_t>(table[e]);
+    return index;
+  }
+  /// Whether any byte has all bits of `bits` set.
+  QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
+    bool any = false;
+    for (const std::uint8_t e : b.at) any |= (e & bits) == bits;
+    return any;
+  }
 
   // --- bf16 products: none, float32 does them ------------------------------------------------
   static constexpr bool kBf16 = false;

@@ -30,6 +30,23 @@ inline __m128i _mm_srli_si128(__m128i a, std::size_t n) {
   return emulation::generate<__m128i, std::uint8_t>(
       [&](std::size_t i) { return i + n < 16 ? a.bytes[i + n] : std::uint8_t{0}; });
 }
+/// |-128| is the byte 128.
+inline __m128i _mm_abs_epi8(__m128i a) {
+  return emulation::map<std::int8_t>(a, [](auto x) { return x < 0 ? -x : x; });
+}
+inline __m128i _mm_packs_epi16(__m128i a, __m128i b) {
+  const auto x = emulation::elements<std::int16_t>(a), y = emulation::elements<std::int16_t>(b);
+  return emulation::generate<__m128i, std::int8_t>(
+      [&](std::size_t i) { return emulation::saturate<std::int8_t>(i < 8 ? x[i] : y[i - 8]); });
+}
+inline __m128i _mm_unpacklo_epi32(__m128i a, __m128i b) {
+  const auto x = emulation::elements<std::int32_t>(a), y = emulation::elements<std::int32_t>(b);
+  return emulation::pack<__m128i>(std::array{x[0], y[0], x[1], y[1]});
+}
+inline __m128i _mm_unpackhi_epi32(__m128i a, __m128i b) {
+  const auto x = emulation::elements<std::int32_t>(a), y = emulation::elements<std::int32_t>(b);
+  return emulation::pack<__m128i>(std::array{x[2], y[2], x[3], y[3]});
+}
 template <class... Bytes>
 inline __m128i _mm_setr_epi8(Bytes... b) {
   static_assert(sizeof...(b) == 16);
@@ -76,6 +93,29 @@ inline void _mm256_storeu_si256(__m256i* p, __m256i a) { emulation::store(p, a);
 inline __m256i _mm256_srai_epi16(__m256i a, int n) {
   return emulation::map<std::int16_t>(a, [&](auto x) { return x >> n; });
 }
+inline __m256i _mm256_setzero_si256() { return {}; }
+inline __m256i _mm256_mullo_epi32(__m256i a, __m256i b) {
+  return emulation::map<std::uint32_t>(a, b, [](auto x, auto y) { return x * y; });
+}
+/// b's sign on a: a, 0 or -a.
+inline __m256i _mm256_sign_epi8(__m256i a, __m256i b) {
+  return emulation::map<std::int8_t>(a, b, [](auto x, auto y) { return y < 0 ? -x : y > 0 ? x : 0; });
+}
+/// Pairs of unsigned bytes of a times signed bytes of b, added with saturation.
+inline __m256i _mm256_maddubs_epi16(__m256i a, __m256i b) {
+  const auto y = emulation::elements<std::int8_t>(b);
+  return emulation::generate<__m256i, std::int16_t>([&](std::size_t i) {
+    return emulation::saturate<std::int16_t>(a.bytes[2 * i] * y[2 * i] + a.bytes[2 * i + 1] * y[2 * i + 1]);
+  });
+}
+inline __m256i _mm256_cmpeq_epi8(__m256i a, __m256i b) {
+  return emulation::map<std::int8_t>(a, b, [](auto x, auto y) { return x == y ? -1 : 0; });
+}
+inline int _mm256_movemask_epi8(__m256i a) {
+  unsigned mask = 0;
+  for (std::size_t i = 0; i < 32; ++i) mask |= static_cast<unsigned>(a.bytes[i] >> 7) << i;
+  return static_cast<int>(mask);
+}
 inline __m256i _mm256_cmpeq_epi32(__m256i a, __m256i b) {
   return emulation::map<std::int32_t>(a, b, [](auto x, auto y) { return x == y ? -1 : 0; });
 }
@@ -107,6 +147,9 @@ inline __m256 _mm256_setzero_ps() { return {}; }
 inline __m256 _mm256_castpd_ps(__m256d a) { return std::bit_cast<__m256>(a); }
 inline __m128 _mm256_castps256_ps128(__m256 a) { return emulation::load<__m128>(&a); }
 inline __m128i _mm256_castsi256_si128(__m256i a) { return emulation::load<__m128i>(&a); }
+inline __m128i _mm256_extracti128_si256(__m256i a, int half) {
+  return emulation::load<__m128i>(a.bytes.data() + 16 * half);
+}
 inline __m128 _mm256_extractf128_ps(__m256 a, int half) {
   return emulation::load<__m128>(a.bytes.data() + 16 * half);
 }

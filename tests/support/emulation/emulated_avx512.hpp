@@ -57,6 +57,16 @@ inline __m256 _mm512_castps512_ps256(__m512 a) { return emulation::load<__m256>(
 inline __m256d _mm512_extractf64x4_pd(__m512d a, int half) {
   return emulation::load<__m256d>(a.bytes.data() + 32 * half);
 }
+inline __m512i _mm512_broadcast_i32x4(__m128i a) {
+  return emulation::generate<__m512i, std::uint8_t>([&](std::size_t i) { return a.bytes[i % 16]; });
+}
+/// Each quarter by itself: byte order[i] of it, zero where the top bit of order[i] is set.
+inline __m512i _mm512_shuffle_epi8(__m512i a, __m512i order) {
+  return emulation::generate<__m512i, std::uint8_t>([&](std::size_t i) {
+    const unsigned at = order.bytes[i];
+    return at & 0x80 ? std::uint8_t{0} : a.bytes[i / 16 * 16 + (at & 15)];
+  });
+}
 inline __m512 _mm512_permutexvar_ps(__m512i index, __m512 a) {
   const auto x = emulation::elements<float>(a);
   const auto at = emulation::elements<std::uint32_t>(index);
@@ -81,6 +91,11 @@ inline __mmask16 _mm512_cmpeq_epi32_mask(__m512i a, __m512i b) {
   unsigned mask = 0;
   for (std::size_t i = 0; i < 16; ++i) mask |= static_cast<unsigned>(x[i] == y[i]) << i;
   return static_cast<__mmask16>(mask);
+}
+inline __mmask64 _mm512_cmpeq_epi8_mask(__m512i a, __m512i b) {
+  __mmask64 mask = 0;
+  for (std::size_t i = 0; i < 64; ++i) mask |= static_cast<__mmask64>(a.bytes[i] == b.bytes[i]) << i;
+  return mask;
 }
 inline __mmask64 _mm512_movepi8_mask(__m512i a) {
   __mmask64 mask = 0;

@@ -1,0 +1,89 @@
+/// @file
+/// Products of 4-bit codes as they are stored, without their zero points:
+/// sum a (q - z) = sum a q - z sum a, exact in int32; the sums of a come with the prepared rows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/bodies/epilogue.inl.hpp"
+#include "kernels/bodies/row_form.inl.hpp"
+#include "qeff/kernels/table.hpp"
+
+namespace qeff::kernels {
+
+template <class S>
+class Nibbles {
+  using F32 = typename S::F32;
+  using I32 = typename S::I32;
+
+ public:
+  /// Rows [m_begin, m_end) of panel `panel`.
+  static void panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel) noexcept {
+    for (std::size_t m = m_begin; m < m_end; m += S::kRows) {
+      const std::size_t rows = m_end - m < S::kRows ? m_end - m : S::kRows;
+      alignas(64) float block[S::kRows * kPanel];
+      by_rows<S::kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, m, panel, block); });
+      if (args.accumulators == nullptr) finish<S>(args, m, rows, panel, block, args.a_scales + m, nullptr);
+    }
+  }
+
+ private:
+  template <int kR>
+  static void block_of(const GemmArgs& args, std::size_t m, std::size_t panel, float* block) noexcept {
+    const PackedView& w = *args.weights;
+    const std::size_t pitch = Rows<S>::bytes(w, args.rows), groups = w.groups();
+    const std::byte* a = args.a + m * pitch;
+    const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
+    F32 total[kR];
+    for (auto& t : total) t = S::set1(0.0f);
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::size_t at = (panel * groups + g) * kPanel;
+      const I32 zero = S::load_u8(w.zero_points + at);
+      I32 sums[kR];
+#pragma GCC unroll 16
+      for (int r = 0; r < kR; ++r) {
+        std::int32_t minus_sum;
+        __builtin_memcpy(&minus_sum, a + static_cast<std::size_t>(r) * pitch + w.k_padded() + g * sizeof minus_sum,
+                         sizeof minus_sum);
+        sums[r] = S::mul(zero, S::set1(minus_sum));
+      }
+      const std::size_t end = g + 1 == groups ? w.k_padded() : (g + 1) * w.group_size;
+      for (std::size_t k = g * w.group_size; k < end; k += kNibbleUnit) {
+        const std::byte* lines = codes + k / kTileK * (kTileK * kPanel / 2);
+        if (k % kTileK == 0)
+          add_unit<kR, false>(sums, a + k, pitch, lines);
+        else
+          add_unit<kR, true>(sums, a + k, pitch, lines);
+      }
+      if (args.accumulators != nullptr && g == args.group)
+        for (int r = 0; r < kR; ++r) store_accumulators<S>(args, m + static_cast<std::size_t>(r), panel, sums[r]);
+      const F32 scale = S::load(w.scales + at);
+#pragma GCC unroll 16
+      for (int r = 0; r < kR; ++r) total[r] = S::fma(S::to_f32(sums[r]), scale, total[r]);
+    }
+    for (int r = 0; r < kR; ++r) S::store(block + r * kPanel, total[r]);
+  }
+
+  /// sums += 8 lines, in the low or the high nibbles of `lines`, times the activations at `a`.
+  template <int kR, bool kHigh>
+  QEFF_INLINE static void add_unit(I32 (&sums)[kR], const std::byte* a, std::size_t pitch,
+                                   const std::byte* lines) noexcept {
+    typename S::Part parts[kR];
+    for (auto& p : parts) p = S::no_part();
+    for (std::size_t l = 0; l < 8; ++l) {
+      if constexpr (kR <= kStreamingRows && !kHigh) prefetch(lines + l * 64);
+      const auto both = S::load_bytes(lines + l * 64);
+      const auto codes = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
+#pragma GCC unroll 16
+      for (int r = 0; r < kR; ++r) {
+        const auto* row = reinterpret_cast<const std::int8_t*>(a + static_cast<std::size_t>(r) * pitch);
+        parts[r] = S::nibble_dot(parts[r], S::load_nibble_act(row + l * 4), codes);
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kR; ++r) sums[r] = S::add_part(sums[r], parts[r]);
+  }
+};
+
+}  // namespace qeff::kernels

@@ -1,0 +1,53 @@
+/// @file
+/// What prepared rows of x look like, decided by weights and number of rows; prepare_rows writes and
+/// gemm reads by the same function. Integer sums are exact: the choice shows in time only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/bodies/tile.inl.hpp"
+#include "qeff/core/macros.hpp"
+#include "qeff/kernels/packed_weights.hpp"
+
+namespace qeff::kernels {
+
+enum class RowForm {
+  floats,     ///< float32 or bf16: k_padded values
+  quantized,  ///< k_padded S::ActI8
+  nibbles,    ///< k_padded plain int8 codes, then their sums over each group, int32
+  words       ///< k_padded codes of 16 bits
+};
+
+/// Reduction indices whose 4-bit products a policy adds before it widens their sum: 8 lines.
+inline constexpr std::size_t kNibbleUnit = 32;
+
+template <class S>
+struct Rows {
+  /// A policy with tiles of its own multiplies many rows of signed codes faster.
+  static constexpr std::size_t kMostNibbleRows = requires { typename S::Tile; } ? 4 : ~std::size_t{0};
+
+  /// Up to so many rows, widening the weights to words costs more than products of words save.
+  static constexpr std::size_t kMostByteRows = 16;
+
+  QEFF_INLINE static RowForm form(const PackedView& w, std::size_t rows) noexcept {
+    if (w.activations != Activations::int8) return RowForm::floats;
+    const bool whole_units = w.group_size == w.k || w.group_size % kNibbleUnit == 0;
+    if (w.format == WeightFormat::u4 && whole_units && rows <= kMostNibbleRows) return RowForm::nibbles;
+    return S::kWide && rows > kMostByteRows ? RowForm::words : RowForm::quantized;
+  }
+
+  /// Bytes of one row, a multiple of 64.
+  QEFF_INLINE static std::size_t bytes(const PackedView& w, std::size_t rows) noexcept {
+    const std::size_t k = w.k_padded();
+    switch (form(w, rows)) {
+      case RowForm::quantized: return k * sizeof(typename S::ActI8);
+      case RowForm::nibbles: return k + (w.groups() * sizeof(std::int32_t) + 63) / 64 * 64;
+      case RowForm::words: return k * 2;
+      case RowForm::floats: break;
+    }
+    return k * (w.activations == Activations::bf16 && S::kBf16 ? 2 : 4);
+  }
+};
+
+}  // namespace qeff::kernels
