@@ -1,0 +1,61 @@
+"""Puts measurements into docs/performance.md: tables at marked places, plots beside the figures.
+
+Every ``docs/performance/<name>.json`` (what ``qeff bench ... --json`` printed) fills the place marked
+``<!-- begin <name> -->``, if the page has it, and becomes ``docs/performance/<name>.png``.
+
+    python benchmarks/peers/report.py [--no-plots]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from qeff.bench.report import facts_line, full_table, replace_marked, summary_table, write_plot
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def section(name: str, document: dict[str, Any], with_plot: bool) -> str:
+    """What goes between the marks of a measurement."""
+    parts = [facts_line(document), summary_table(document)]
+    if with_plot:
+        parts.append(f"![{name}](performance/{name}.png)")
+    if any(row["library"] != "qeff" for row in document["rows"]):
+        parts += ["<details><summary>All contenders</summary>", full_table(document), "</details>"]
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def update(page: Path, folder: Path, with_plots: bool) -> list[str]:
+    """Fills the page; names of the measurements that went in."""
+    text = page.read_text(encoding="utf-8")
+    used = []
+    for path in sorted(folder.glob("*.json")):
+        if f"<!-- begin {path.stem} -->" not in text:
+            continue
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if with_plots:
+            write_plot(document, path.with_suffix(".png"))
+        text = replace_marked(text, path.stem, section(path.stem, document, with_plots))
+        used.append(path.stem)
+    page.write_text(text, encoding="utf-8")
+    return used
+
+
+def main() -> int:
+    """Updates the page of this checkout."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    parser.add_argument("--figures", type=Path, default=ROOT / "docs" / "performance")
+    parser.add_argument("--no-plots", action="store_true", help="tables only")
+    options = parser.parse_args()
+    used = update(options.page, options.figures, not options.no_plots)
+    print(f"{options.page.name}: {', '.join(used) or 'no measurement found'}")
+    return 0 if used else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
