@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import block_telemetry  # noqa: F401 - has to be the first
 import numpy as np
 import openvino
 from common import Built, Facts, copies_of, rolled, tensor

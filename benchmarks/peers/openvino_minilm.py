@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import block_telemetry  # noqa: F401 - has to be the first
 import numpy as np
 import openvino
 from common import Built, Facts, mean_pooled, tensor

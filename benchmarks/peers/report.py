@@ -1,7 +1,8 @@
 """Puts measurements into docs/performance.md: tables at marked places, plots beside the figures.
 
 Every ``docs/performance/<name>.json`` (what ``qeff bench ... --json`` printed) fills the place marked
-``<!-- begin <name> -->``, if the page has it, and becomes ``docs/performance/<name>.png``.
+``<!-- begin <name> -->``, if the page has it, and becomes ``docs/performance/<name>.png``. Parts of a long
+measurement are ``<name>.<part>.json``, e.g. one for each of ``--formats``.
 
     python benchmarks/peers/report.py [--no-plots]
 """
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from qeff import InvalidArgument
 from qeff.bench.report import facts_line, full_table, replace_marked, summary_table, write_plot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,18 +31,33 @@ def section(name: str, document: dict[str, Any], with_plot: bool) -> str:
     return "\n\n".join(part.strip() for part in parts)
 
 
+def read_measurements(folder: Path) -> dict[str, dict[str, Any]]:
+    """Documents by name. A long measurement may be in parts: NAME.PART.json."""
+    documents: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        part = json.loads(path.read_text(encoding="utf-8"))
+        whole = documents.setdefault(path.name.split(".")[0], part)
+        if whole is part:
+            continue
+        for same in ("kind", "machine", "settings"):
+            if whole[same] != part[same]:
+                raise InvalidArgument(f"{path.name}: {same} differs from the part before")
+        whole["rows"] += part["rows"]
+        whole["libraries"] |= part["libraries"]
+    return documents
+
+
 def update(page: Path, folder: Path, with_plots: bool) -> list[str]:
     """Fills the page; names of the measurements that went in."""
     text = page.read_text(encoding="utf-8")
     used = []
-    for path in sorted(folder.glob("*.json")):
-        if f"<!-- begin {path.stem} -->" not in text:
+    for name, document in read_measurements(folder).items():
+        if f"<!-- begin {name} -->" not in text:
             continue
-        document = json.loads(path.read_text(encoding="utf-8"))
         if with_plots:
-            write_plot(document, path.with_suffix(".png"))
-        text = replace_marked(text, path.stem, section(path.stem, document, with_plots))
-        used.append(path.stem)
+            write_plot(document, folder / f"{name}.png")
+        text = replace_marked(text, name, section(name, document, with_plots))
+        used.append(name)
     page.write_text(text, encoding="utf-8")
     return used
 

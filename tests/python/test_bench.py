@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qeff import InvalidArgument, IoError
-from qeff.bench import machine, matmul, model, peers, report, worker
+from qeff import InvalidArgument, IoError, QEFFAutoModel
+from qeff.bench import contenders, machine, matmul, model, peers, report, worker
 from qeff.bench.contenders import Contender, Failed, LocalHandle, ProcessHandle
 from qeff.bench.rounds import Plan, Row, rotated, run_cases
+from qeff.bench.run import Options, bench_model
 
 QUICK = Plan(rounds=3, seconds=0.0, pause=0.0)
 PEERS_FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "peers"
 
 PROVIDER = """
-import os, sys
+import os, sys, time
 
 def fine(case, factor=1.0):
     print("libraries print on stdout")
@@ -33,6 +34,14 @@ def broken(case):
 
 def dies(case):
     os._exit(9)
+
+def dies_with_child(case):
+    if os.fork():
+        os._exit(9)
+    time.sleep(3)
+
+def sleeps(case):
+    time.sleep(60)
 
 def where(case):
     return (lambda: [[1.0, 2.0]]), {"version": sys.executable, "path": sys.path}
@@ -67,11 +76,11 @@ class Fake:
 
 
 def measure(fakes: list[Fake], libraries: list[str], plan: Plan = QUICK) -> list[Row]:
-    contenders = [contender(f.name, lib) for f, lib in zip(fakes, libraries, strict=True)]
+    listed = [contender(f.name, lib) for f, lib in zip(fakes, libraries, strict=True)]
     by_name = {f.name: f for f in fakes}
     cases = iter([("any", {"name": "work"})])
     rows, _ = run_cases(
-        cases, contenders, lambda c: by_name[c.name], plan, {"int8": 0.03}, lambda _: None
+        cases, listed, lambda c: by_name[c.name], plan, {"int8": 0.03}, lambda _: None
     )
     return rows
 
@@ -139,8 +148,8 @@ def test_contenders_are_opened_for_their_formats_only_and_failures_to_open_are_r
         return Fake(one.name, [], [1.0] * 9)
 
     cases = iter([("int8", {"name": "a"}), ("int8", {"name": "b"}), ("nf4", {"name": "c"})])
-    contenders = [contender("own", "qeff"), contender("absent", formats=("int8",))]
-    rows, versions = run_cases(cases, contenders, open_one, QUICK, {"int8": 0.03}, lambda _: None)
+    listed = [contender("own", "qeff"), contender("absent", formats=("int8",))]
+    rows, versions = run_cases(cases, listed, open_one, QUICK, {"int8": 0.03}, lambda _: None)
     assert opened == ["own", "absent", "own"]
     assert [(r.case, r.contender) for r in rows][-1] == ("c", "own")
     assert [r.reason for r in rows if r.contender == "absent"] == [
@@ -194,6 +203,20 @@ def test_a_process_that_dies_or_cannot_start_is_a_failure(
             handle.prepare(case)
     with pytest.raises(Failed, match="No such file"):
         ProcessHandle(contender("x", provider=provider), "/nonexistent/python", {})
+
+
+def test_a_process_that_leaves_a_child_or_does_not_answer_is_a_failure(
+    case: dict[str, Any], provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(contenders, "EXIT_TIMEOUT_S", 0.05)
+    one = contender("x", provider=provider, function="dies_with_child")
+    with pytest.raises(Failed, match="its process ended with code 9"):
+        ProcessHandle(one, sys.executable, {}).prepare(case)
+    handle = ProcessHandle(contender("x", provider=provider, function="sleeps"), sys.executable, {})
+    monkeypatch.setattr(contenders, "PREPARE_TIMEOUT_S", 0.1)
+    with pytest.raises(Failed, match="no answer in 0 s"):
+        handle.prepare(case)
 
 
 def test_workers_do_not_see_modules_of_the_package(case: dict[str, Any], provider: str) -> None:
@@ -351,12 +374,16 @@ def test_marked_places_are_replaced_again_and_again() -> None:
 def test_the_page_is_filled_from_json_documents(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- begin m -->\n<!-- end m -->\n")
-    (tmp_path / "m.json").write_text(json.dumps(document()))
+    (tmp_path / "m.one.json").write_text(json.dumps(document()))
+    second = document()
+    second["rows"][0]["case"] = "v"
+    (tmp_path / "m.two.json").write_text(json.dumps(second))
     (tmp_path / "other.json").write_text("{}")
     command = [sys.executable, PEERS_FOLDER / "report.py", "--page", page, "--figures", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "page.md: m\n"
     assert "| w | qeff | 1.00 ms |" in page.read_text()
+    assert "| v | qeff | 1.00 ms |" in page.read_text()
     assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -394,6 +421,18 @@ def test_bench_model_times_schemes(tiny_bert: Path) -> None:
     for row in rows:
         assert row["accurate"], row
         assert row["figures"]["sentences/s"] == pytest.approx(2 / row["median_s"])
+
+
+def test_bench_model_times_an_artifact_as_it_is_but_not_beside_peers(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "tiny.qeff"
+    QEFFAutoModel.from_pretrained(tiny_bert).compile(path)
+    quick = Options(threads=1, plan=QUICK)
+    rows = bench_model(str(path), quick, shapes="2x9")["rows"]
+    assert [row["error"] for row in rows] == [0.0, 0.0]
+    with pytest.raises(InvalidArgument, match="not an artifact"):
+        bench_model(str(path), Options(peers=True))
 
 
 def test_a_library_that_is_not_installed_is_a_row(tmp_path: Path) -> None:

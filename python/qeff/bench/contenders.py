@@ -7,6 +7,7 @@ import os
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ __all__ = ["Contender", "Failed", "Handle", "LocalHandle", "ProcessHandle", "ope
 Facts = dict[str, Any]
 PREPARE_TIMEOUT_S = 900.0
 SLICE_TIMEOUT_S = 300.0
+EXIT_TIMEOUT_S = 2.0
+_LOOK_EVERY_S = 1.0
 
 
 class Failed(QeffError):  # noqa: N818 - a contender that has failed, not an error of qeff
@@ -125,6 +128,16 @@ class ProcessHandle:
         self.close()
         return Failed(f"its process ended with code {self._process.returncode}")
 
+    def _await_reply(self, timeout: float) -> None:
+        """Waits. That the process is gone shows in no end of file if it has left children."""
+        end = time.monotonic() + timeout
+        while not self._selector.select(_LOOK_EVERY_S):
+            if self._process.poll() is not None:
+                raise self._died()
+            if time.monotonic() > end:
+                self.close()
+                raise Failed(f"no answer in {timeout:.0f} s")
+
     def _ask(self, request: Facts, timeout: float) -> Facts:
         """One request and its reply, which is one line."""
         try:
@@ -132,9 +145,7 @@ class ProcessHandle:
             self._requests.flush()
         except (OSError, ValueError) as error:
             raise self._died() from error
-        if not self._selector.select(timeout):
-            self.close()
-            raise Failed(f"no answer in {timeout:.0f} s")
+        self._await_reply(timeout)
         line = self._replies.readline()
         if not line:
             raise self._died()
@@ -158,7 +169,7 @@ class ProcessHandle:
         self._selector.close()
         try:
             self._requests.close()  # the worker ends with its stdin
-            self._process.wait(timeout=2)
+            self._process.wait(timeout=EXIT_TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()

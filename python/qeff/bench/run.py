@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+from .._core import InvalidArgument
 from ..cpu import thread_count
 from ..resolve import resolve_model
 from . import matmul, model
@@ -149,13 +150,15 @@ def bench_model(
         machine, libraries, settings and rows with ``sentences/s`` and ``ms``.
 
     Raises:
-        ValueError: schemes, shapes or instruction set that do not work. OSError: no such model, or no
+        ValueError: schemes, shapes or instruction set that do not work, peers of an artifact. OSError: no such model, or no
         checkout.
     """
     cases = model.parse_batches(shapes)
     threads = thread_count(options.threads)
     source = resolve_model(name)
-    peers = peers_of("minilm") if options.peers and not source.is_artifact else []
+    if source.is_artifact and options.peers:
+        raise InvalidArgument(f"--peers needs a model directory or id, not an artifact: {name}")
+    peers = peers_of("minilm") if options.peers else []
     if source.is_artifact:
         artifacts = {source.path.stem: str(source.path)}
         reference = str(source.path)
