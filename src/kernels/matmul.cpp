@@ -4,6 +4,7 @@
 
 #include "qeff/core/aligned_buffer.hpp"
 #include "qeff/core/error.hpp"
+#include "qeff/kernels/explain.hpp"
 #include "qeff/kernels/isa.hpp"
 #include "qeff/kernels/table.hpp"
 
@@ -113,12 +114,10 @@ void matmul_accumulators(MatrixView<const float> x, const PackedView& w, std::si
 std::string explain(const PackedView& w) {
   static constexpr const char* kFormats[] = {"i8", "u8", "u4", "cb4", "e4m3", "e5m2", "bf16", "f32"};
   static constexpr const char* kActivations[] = {"int8", "bf16", "f32"};
-  const std::size_t bytes = w.code_bytes() + (w.scales ? w.scale_count() * 4 : 0) +
-                            (w.zero_points ? w.scale_count() : 0);
   return str("(", w.n, ", ", w.k, ") ", kFormats[static_cast<int>(w.format)],
              w.scales && w.group_size < w.k ? str(" g", w.group_size) : "", " x ",
-             kActivations[static_cast<int>(w.activations)], " on ", name(kernels::active().isa), ", ", bytes,
-             " bytes per pass");
+             kActivations[static_cast<int>(w.activations)], " on ", name(kernels::active().isa), ", ",
+             weight_bytes(w), " bytes per pass");
 }
 
 }  // namespace qeff

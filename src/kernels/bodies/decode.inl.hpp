@@ -25,7 +25,7 @@ struct Decode {
   static void expand_nibbles(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
     if (w.format == WeightFormat::cb4) {
       alignas(64) std::int8_t table[16];
-      round_codebook(w.codebook, table);
+      round_codebook(w, table);
       return each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
         S::store_bytes(out + l * 64, S::lookup_bytes(table, code));
       });
@@ -118,13 +118,9 @@ struct Decode {
       }
   }
 
-  static void round_codebook(const float* codebook, std::int8_t* table) noexcept {
-    PackedView w;
-    w.format = WeightFormat::cb4;
-    w.codebook = codebook;
-    const float step = codebook_step(w);
+  static void round_codebook(const PackedView& w, std::int8_t* table) noexcept {
     alignas(64) std::int32_t codes[16];
-    S::store(codes, S::round(S::div(S::load(codebook), S::set1(step))));
+    S::store(codes, S::round(S::div(S::load(w.codebook), S::set1(codebook_step(w)))));
     for (int i = 0; i < 16; ++i) table[i] = static_cast<std::int8_t>(codes[i]);
   }
 

@@ -130,6 +130,7 @@ class Gemm {
     constexpr std::size_t kBlock = T::kDotRows * kPanel;
     const PackedView& w = *args.weights;
     const std::size_t k = w.k_padded(), groups = w.groups();
+    const float step = Decode<S>::codebook_step(w);
     alignas(64) std::int32_t c[T::kPanels * kBlock];
     alignas(64) float block[T::kPanels * kBlock];
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
@@ -140,7 +141,8 @@ class Gemm {
         T::int8(a + l * 4, k, b + l * T::kLineBytes, k / 4 * T::kLineBytes, panels, lines, rows, c);
         if (args.accumulators != nullptr && g != args.group) continue;
         for (std::size_t i = 0; i < panels; ++i)
-          scale_group(args, m, rows, p + i, g, sums + (i * groups + g) * kPanel, c + i * kBlock, block + i * kBlock);
+          scale_group(args, m, rows, p + i, g, step, sums + (i * groups + g) * kPanel, c + i * kBlock,
+                      block + i * kBlock);
       }
       if (args.accumulators != nullptr) continue;
       for (std::size_t i = 0; i < panels; ++i)
@@ -150,11 +152,10 @@ class Gemm {
 
   /// block (+)= to_f32(c - offset sums) * scale of group g; or hands the sums themselves out.
   static void scale_group(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel,
-                          std::size_t g, [[maybe_unused]] const std::int32_t* sums, const std::int32_t* c,
-                          float* block) noexcept {
+                          std::size_t g, float step, [[maybe_unused]] const std::int32_t* sums,
+                          const std::int32_t* c, float* block) noexcept {
     const PackedView& w = *args.weights;
-    const F32 step = S::set1(Decode<S>::codebook_step(w));
-    const F32 scale = S::mul(S::load(w.scales + (panel * w.groups() + g) * kPanel), step);
+    const F32 scale = S::mul(S::load(w.scales + (panel * w.groups() + g) * kPanel), S::set1(step));
     for (std::size_t r = 0; r < rows; ++r) {
       I32 v = S::load(c + r * kPanel);
       if constexpr (S::kActOffset != 0) v = S::sub(v, S::load(sums));
