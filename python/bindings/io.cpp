@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qeff/io/artifact.hpp"
@@ -100,13 +101,45 @@ py::dict read_safetensors_header(const std::string& path) {
   return result;
 }
 
+py::array_t<float> checkpoint_floats(const Checkpoint& checkpoint, const std::string& name) {
+  const std::vector<std::size_t> sizes = checkpoint.shape(name);
+  std::unique_ptr<std::vector<float>> values;
+  {
+    const py::gil_scoped_release release;
+    values = std::make_unique<std::vector<float>>(checkpoint.floats(name));
+  }
+  const float* data = values->data();
+  const py::capsule owner(values.get(),
+                          [](void* memory) { delete static_cast<std::vector<float>*>(memory); });
+  (void)values.release();
+  return py::array_t<float>(std::vector<py::ssize_t>(sizes.begin(), sizes.end()), data, owner);
+}
+
+/// @param tensors  name -> (array, name of its dtype), as Checkpoint.tensor() gives them.
+void write_safetensors_file(const std::string& path, const py::dict& tensors,
+                            const StringPairs& metadata, const std::vector<std::string>& inputs) {
+  std::vector<py::array> alive;
+  std::vector<NamedTensor> named;
+  for (const auto& [key, value] : tensors) {
+    const auto name = key.cast<std::string>();
+    const auto [array, dtype_name] = value.cast<std::pair<py::array, std::string>>();
+    TensorView view = view_array(name, alive.emplace_back(array));
+    const auto dtype = dtype_from_name(dtype_name);
+    require(dtype && info(*dtype).bits == info(view.dtype).bits, "tensor '", name,
+            "': ", info(view.dtype).name, " does not hold ", dtype_name);
+    view.dtype = *dtype;
+    named.push_back({name, std::move(view)});
+  }
+  const py::gil_scoped_release release;
+  write_safetensors(path, named, metadata, inputs);
+}
+
 void bind_checkpoint(py::module_& m) {
   using Class = py::class_<Checkpoint, std::shared_ptr<Checkpoint>>;
-  Class(m, "Checkpoint", "A Hugging Face model directory; immutable.")
+  Class(m, "Checkpoint", "A Hugging Face directory, a GGUF or a llama2.c file; immutable.")
       .def_static(
-          "open",
-          [](const std::string& directory) { return mutable_pointer(Checkpoint::open(directory)); },
-          py::arg("directory"), py::call_guard<py::gil_scoped_release>())
+          "open", [](const std::string& path) { return mutable_pointer(Checkpoint::open(path)); },
+          py::arg("path"), py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("directory", &Checkpoint::directory)
       .def_property_readonly("config", &Checkpoint::config, "Text of config.json.")
       .def("names", &Checkpoint::names)
@@ -127,14 +160,13 @@ void bind_checkpoint(py::module_& m) {
           },
           py::arg("name"), "(read-only array on the mapped file, name of its dtype).")
       .def(
-          "to_float",
+          "shape",
           [](const Checkpoint& self, const std::string& name) {
-            const TensorView& tensor = self.tensor(name);
-            const std::vector<float> values = to_float(tensor, name, self.directory());
-            const std::vector<py::ssize_t> shape(tensor.shape.begin(), tensor.shape.end());
-            return py::array_t<float>(shape, values.data());
+            return py::tuple(py::cast(self.shape(name)));
           },
-          py::arg("name"), "A float32 copy; NaN and Inf are refused.");
+          py::arg("name"), "Sizes of floats(name): (out, in) of a projection.")
+      .def("floats", &checkpoint_floats, py::arg("name"),
+           "The tensor as float32, whatever it is stored as; NaN and Inf are refused.");
 }
 
 }  // namespace
@@ -145,6 +177,9 @@ void bind_io(py::module_& m) {
   m.def("write_artifact", &write_artifact, py::arg("path"), py::arg("metadata_json"),
         py::arg("tensors"), py::arg("inputs") = std::vector<std::string>{},
         "Writes a .qeff file atomically.");
+  m.def("write_safetensors", &write_safetensors_file, py::arg("path"), py::arg("tensors"),
+        py::arg("metadata") = StringPairs{}, py::arg("inputs") = std::vector<std::string>{},
+        "Writes a safetensors file atomically: name -> (array, name of its dtype).");
   m.def("read_safetensors_header", &read_safetensors_header, py::arg("path"),
         "Metadata and tensors of a validated safetensors file.");
   m.def("same_file", &same_file, py::arg("a"), py::arg("b"),

@@ -20,6 +20,7 @@ void bind_io(py::module_& m);
 void bind_text(py::module_& m);
 void bind_calib(py::module_& m);
 void bind_nn(py::module_& m);
+void bind_causal(py::module_& m);
 
 namespace {
 
@@ -114,4 +115,5 @@ PYBIND11_MODULE(_core, m) {
   bind_text(m);
   bind_calib(m);
   bind_nn(m);
+  bind_causal(m);
 }

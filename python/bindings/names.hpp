@@ -19,7 +19,10 @@ std::size_t place(const std::array<std::string_view, N>& names, std::string_view
   const auto found = std::find(names.begin(), names.end(), name);
   if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
   std::string list;
-  for (const auto n : names) list += (list.empty() ? "" : ", ") + std::string(n);
+  for (const auto n : names) {
+    if (!list.empty()) list += ", ";
+    list += n;
+  }
   throw InvalidArgument(str(what, " \"", name, "\" is none of ", list));
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "compiling.hpp"
 #include "plans.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/nn/architecture.hpp"
@@ -27,36 +28,7 @@ void bind_nn(py::module_& m);
 
 namespace {
 
-using Ids = py::array_t<std::int32_t, py::array::c_style>;
 using Floats = py::array_t<float>;
-
-template <class Array>
-auto vector_of(const Array& a, const char* what) {
-  require(a.ndim() == 1, what, " must have 1 dimension, not ", a.ndim());
-  return std::vector<typename Array::value_type>(a.data(), a.data() + a.size());
-}
-
-/// Integers of any width.
-std::vector<std::size_t> offsets_of(const py::array& a) {
-  require(a.dtype().kind() == 'i' || a.dtype().kind() == 'u', "offsets must be integers, not ",
-          std::string(py::str(py::object(a.dtype()))));
-  std::vector<std::size_t> offsets;
-  const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast> wide(a);
-  for (const std::int64_t offset : vector_of(wide, "offsets")) {
-    require(offset >= 0, "offsets must not be negative, got ", offset);
-    offsets.push_back(static_cast<std::size_t>(offset));
-  }
-  return offsets;
-}
-
-TokenBatch batch_of(const Ids& ids, const py::array& offsets,
-                    const std::optional<Ids>& type_ids = {}) {
-  TokenBatch batch;
-  batch.ids = vector_of(ids, "ids");
-  batch.offsets = offsets_of(offsets);
-  if (type_ids) batch.type_ids = vector_of(*type_ids, "type_ids");
-  return batch;
-}
 
 Floats matrix(std::size_t rows, std::size_t cols) {
   return Floats({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(cols)});
@@ -119,37 +91,11 @@ py::list explain_rows(const Encoder& self, const std::optional<std::vector<std::
   return rows;
 }
 
-py::dict report_row(const LayerReport& r) {
-  py::dict row;
-  row["name"] = r.name;
-  row["scheme"] = r.scheme;
-  row["note"] = r.note;
-  row["rows"] = r.rows;
-  row["cols"] = r.cols;
-  row["bytes"] = r.bytes;
-  row["mse"] = r.mse;
-  row["sqnr_db"] = r.sqnr_db;
-  row["cosine"] = r.cosine;
-  row["max_error"] = r.max_error;
-  row["hessian_loss"] = r.hessian_loss;
-  row["seconds"] = r.seconds;
-  return row;
-}
-
-/// Between the steps of the work: Ctrl-C is looked for, then the callable runs.
-void progress_step(const py::object& callable, std::size_t done, std::size_t total,
-                   const std::string& what) {
-  const py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  if (!callable.is_none()) callable(done, total, what);
-}
-
 py::list compile(const std::string& model_dir, const std::string& out_path, const py::dict& config,
                  const std::optional<std::pair<Ids, py::array>>& calibration,
                  const std::optional<std::string>& pooling, std::optional<bool> normalize,
                  std::size_t threads, const py::object& progress) {
-  const std::string json = py::str(py::module_::import("json").attr("dumps")(config));
-  const QuantizationConfig recipe = quantization_config_from_json(json);
+  const QuantizationConfig recipe = recipe_of(config);
   TokenBatch tokens;
   if (calibration) tokens = batch_of(calibration->first, calibration->second);
   CompileOptions options;
@@ -164,9 +110,7 @@ py::list compile(const std::string& model_dir, const std::string& out_path, cons
     const py::gil_scoped_release no_gil;
     reports = compile_encoder(*Checkpoint::open(model_dir), recipe, tokens, options, out_path);
   }
-  py::list rows;
-  for (const LayerReport& r : reports) rows.append(report_row(r));
-  return rows;
+  return report_rows(reports);
 }
 
 void bind_encoder(py::module_& m) {
@@ -183,7 +127,8 @@ void bind_encoder(py::module_& m) {
       .def("encode", &encode, py::arg("texts"), py::arg("normalize") = py::none(),
            "Embeddings of texts with the artifact's own tokenizer, float32 (texts, hidden).")
       .def("explain", &explain_rows, py::arg("rows") = py::none(), py::arg("measure") = false,
-           "A dict for each linear: name, scheme, kernel, bytes; with numbers of rows one for each of "
+           "A dict for each linear: name, scheme, kernel, bytes; with numbers of rows one for each "
+           "of "
            "them, and how long the roof of this machine lets it take at least.")
       .def_property_readonly("hidden_size", &Encoder::hidden_size)
       .def_property_readonly("vocab_size", &Encoder::vocab_size)

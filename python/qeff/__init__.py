@@ -22,6 +22,7 @@ _MODULE_OF = {
     "GPTQConfig": "config",
     "AutoTokenizer": "tokenization",
     "QEFFAutoModel": "auto",
+    "QEFFAutoModelForCausalLM": "causal",
     "Session": "session",
     "load": "session",
     "Report": "report",
@@ -49,6 +50,7 @@ __all__ = [  # noqa: RUF022 - in the order of the documentation
     "load",
     "Session",
     "QEFFAutoModel",
+    "QEFFAutoModelForCausalLM",
     "AutoTokenizer",
     "AffineConfig",
     "GPTQConfig",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
         __version__,
     )
     from .auto import QEFFAutoModel
+    from .causal import QEFFAutoModelForCausalLM
     from .config import AffineConfig, AWQConfig, CodebookConfig, FP8Config, GPTQConfig
     from .cpu import cpu_info, roof
     from .matrix import matmul, pack, quantize

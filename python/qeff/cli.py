@@ -14,6 +14,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from . import cli_causal
+
 app = typer.Typer(
     name="qeff",
     help="Quantize, compile and run models on this CPU.",
@@ -333,6 +335,12 @@ def bench_model(
 
     options = work.make_options(threads, peers, peers_python, isa, only, rounds, seconds)
     work.show(work.bench_model(model, options, schemes, shapes), as_json, markdown, plot)
+
+
+app.command()(guarded(cli_causal.generate))
+app.command()(guarded(cli_causal.chat))
+evaluate.command()(guarded(cli_causal.perplexity))
+evaluate.command()(guarded(cli_causal.kl))
 
 
 def main() -> None:

@@ -241,12 +241,12 @@ def unit_rows(rows: FloatArray) -> FloatArray:
 
 
 def artifact_kind(path: os.PathLike[str] | str) -> str:
-    """What kind of model an artifact holds: ``"encoder"`` or ``"transformers"``."""
+    """What kind of model an artifact holds: ``"encoder"``, ``"causal_lm"`` or ``"transformers"``."""
     artifact = _core.Artifact.open(os.fspath(path), False)
     return str(json.loads(artifact.metadata).get("kind", ""))
 
 
-def load(path: os.PathLike[str] | str, num_cores: int | None = 0) -> Runner:
+def load(path: os.PathLike[str] | str, num_cores: int | None = 0, **options: Any) -> Any:
     """Loads a compiled model.
 
     Neither torch nor transformers is imported, except for an artifact of a model without a native
@@ -255,11 +255,25 @@ def load(path: os.PathLike[str] | str, num_cores: int | None = 0) -> Runner:
     Args:
         path: a ``.qeff`` file.
         num_cores: threads; 0: all.
+        options: of a causal language model: ``ctx_len`` (tokens a prompt and its text can have
+            together), ``batch_size`` (texts generated together), ``kv_cache`` (``"bf16"``, ``"int8"``,
+            ``"f32"``), ``prefill_seq_len`` (prompt tokens run together).
+
+    Returns:
+        :class:`Session`, or for a causal language model a
+        :class:`~qeff.causal_session.CausalRunner` with ``generate``, ``stream`` and ``chat``.
 
     Raises:
         OSError: it cannot be read. ValueError: it is damaged, of a newer version, or no model.
     """
-    if artifact_kind(path) == "transformers":
+    kind = artifact_kind(path)
+    if kind == "causal_lm":
+        from .causal_session import CausalRunner
+
+        return CausalRunner(path, num_cores, **options)
+    if options:
+        raise TypeError(f"load: {', '.join(options)}: only for causal language models")
+    if kind == "transformers":
         from .integrations.transformers import load_artifact
 
         return load_artifact(Path(path), thread_count(num_cores))

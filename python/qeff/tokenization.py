@@ -1,4 +1,4 @@
-"""Text to token ids: with what is installed, and without anything if the tokenizer is WordPiece."""
+"""Text to token ids and back: BPE natively, WordPiece natively where nothing else is installed."""
 
 from __future__ import annotations
 
@@ -36,18 +36,115 @@ class TextTokenizer(Protocol):
         """Token ids of each text with the model's special tokens, cut to ``max_length``."""
 
 
+class TextStream(Protocol):
+    """Ids one by one to text."""
+
+    def push(self, id: int) -> str:
+        """The text that is certain after ``id``, often empty."""
+
+    def finish(self) -> str:
+        """What was held back."""
+
+
+class GenerativeTokenizer(TextTokenizer, Protocol):
+    """What a language model needs of a tokenizer."""
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of one text."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The text of ids."""
+
+    def stream(self, skip_special_tokens: bool = True) -> TextStream:
+        """Decodes ids one by one; the pieces together are what :meth:`decode` gives."""
+
+
 class _RustTokenizer:
     """The package tokenizers, from the text of a tokenizer.json."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, reason: str | None = None) -> None:
         import tokenizers
 
+        self.reason = reason
+        """Why the tokenizer is not a native one."""
         self._tokenizer = tokenizers.Tokenizer.from_str(description)
         self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def stream(self, skip_special_tokens: bool = True) -> TextStream:
+        return _RustStream(self, skip_special_tokens)
 
     def ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         self._tokenizer.enable_truncation(max_length)
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        try:
+            return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        finally:
+            self._tokenizer.no_truncation()
+
+
+class _RustStream:
+    """Decodes everything so far again; a text that ends in U+FFFD may not be complete."""
+
+    def __init__(self, tokenizer: _RustTokenizer, skip_special_tokens: bool) -> None:
+        self._tokenizer = tokenizer
+        self._skip = skip_special_tokens
+        self._ids: list[int] = []
+        self._given = ""
+
+    def push(self, id: int) -> str:
+        self._ids.append(id)
+        text = self._tokenizer.decode(self._ids, self._skip)
+        return "" if text.endswith("\ufffd") else self._rest(text)
+
+    def finish(self) -> str:
+        rest = self._rest(self._tokenizer.decode(self._ids, self._skip))
+        self._ids, self._given = [], ""
+        return rest
+
+    def _rest(self, text: str) -> str:
+        rest = text[len(self._given) :]
+        self._given = text
+        return rest
+
+
+class _BpeTokenizer:
+    """The C++ BPE."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        settings = json.loads(files.get("tokenizer_config.json", "{}"))
+        self._tokenizer = _core.BpeTokenizer.from_tokenizer_json(
+            files["tokenizer.json"],
+            add_bos=settings.get("add_bos_token"),
+            add_eos=settings.get("add_eos_token"),
+            bos_token=_content(settings.get("bos_token")),
+            eos_token=_content(settings.get("eos_token")),
+        )
+
+    def ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        return [row.tolist() for row in self._tokenizer.encode_batch(list(texts), True, max_length)]
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens).tolist()
+        return ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return self._tokenizer.decode(list(ids), skip_special_tokens)
+
+    def stream(self, skip_special_tokens: bool = True) -> TextStream:
+        return self._tokenizer.stream(skip_special_tokens)
+
+
+def _content(token: Any) -> str:
+    """A special token of tokenizer_config.json: its text, or an object with it."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else ""
 
 
 class _WordPieceTokenizer:
@@ -79,8 +176,14 @@ def text_tokenizer(files: Mapping[str, str], owner: str) -> TextTokenizer:
     Raises:
         ValueError: there is no tokenizer, or none that works with what is installed.
     """
-    if "tokenizer.json" in files and importlib.util.find_spec("tokenizers") is not None:
-        return _RustTokenizer(files["tokenizer.json"])
+    if "tokenizer.json" in files:
+        try:
+            return _BpeTokenizer(files)
+        except Unsupported as error:
+            if importlib.util.find_spec("tokenizers") is not None:
+                return _RustTokenizer(files["tokenizer.json"], str(error))
+            if ", not BPE" not in str(error):
+                raise
     if "tokenizer.json" in files or "vocab.txt" in files:
         return _WordPieceTokenizer(files)
     raise Unsupported(

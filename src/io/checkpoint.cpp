@@ -1,174 +1,75 @@
 #include "qeff/io/checkpoint.hpp"
 
-#include <algorithm>
-#include <cerrno>
 #include <filesystem>
-#include <map>
 #include <system_error>
+#include <utility>
 
+#include "io/checkpoint_source.hpp"
 #include "io/close_names.hpp"
 #include "io/errno_text.hpp"
-#include "io/json.hpp"
 #include "io/relative_path.hpp"
 #include "qeff/core/error.hpp"
-#include "qeff/io/mapped_file.hpp"
-#include "qeff/io/safetensors.hpp"
+#include "qeff/io/gguf.hpp"
 
 namespace qeff {
 namespace {
 
-using Json = nlohmann::json;
-
-constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;
-
-std::string join(const std::string& directory, std::string_view name) {
-  std::string path = directory;
-  if (!path.empty() && path.back() != '/') path += '/';
-  return path.append(name);
-}
-
-bool exists(const std::string& path) {
+std::unique_ptr<const CheckpointSource> open_source(const std::string& path) {
   std::error_code code;
-  return std::filesystem::exists(path, code);
-}
-
-void check_directory(const std::string& directory) {
-  std::error_code code;
-  const auto status = std::filesystem::status(directory, code);
-  if (!std::filesystem::exists(status)) throw_io_error(directory, "cannot be opened", ENOENT);
-  if (!std::filesystem::is_directory(status))
-    throw_io_error(directory, "is not a model directory", ENOTDIR);
-}
-
-std::string read_config(const std::string& directory) {
-  const std::string path = join(directory, "config.json");
-  if (!exists(path))
-    throw_io_error(path, "config.json is missing, this is not a Hugging Face model directory",
-                   ENOENT);
-  std::string text = read_text_file(path, kMaxTextBytes);
-  if (!parse_json(text, path).is_object()) throw FormatError(path, "is not a JSON object");
-  return text;
-}
-
-/// A file only pickle can read, or empty.
-std::string pickle_file(const std::string& directory) {
-  std::error_code code;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
-    const std::string name = entry.path().filename().string();
-    const std::string extension = entry.path().extension().string();
-    const bool weights = name.starts_with("pytorch_model") || name.starts_with("consolidated");
-    if ((weights && extension == ".bin") || extension == ".pt" || extension == ".pth" ||
-        extension == ".ckpt")
-      return name;
-  }
-  return {};
-}
-
-[[noreturn]] void throw_no_weights(const std::string& directory) {
-  const std::string pickle = pickle_file(directory);
-  if (pickle.empty())
-    throw_io_error(directory, "has neither model.safetensors nor model.safetensors.index.json",
-                   ENOENT);
-  throw Unsupported(directory + ": the weights are only there as a pickle (" + pickle +
-                    "), which can run code when it is read. Convert a directory that you trust "
-                    "once: python -c \"from "
-                    "transformers import AutoModel; AutoModel.from_pretrained('" +
-                    directory +
-                    "', weights_only=True)"
-                    ".save_pretrained('" +
-                    directory + "', safe_serialization=True)\"");
+  const auto status = std::filesystem::status(path, code);
+  if (!std::filesystem::exists(status)) throw_io_error(path, "cannot be opened", ENOENT);
+  if (std::filesystem::is_directory(status)) return open_directory(path);
+  MappedFile file = MappedFile::open(path);
+  return is_gguf(file.bytes()) ? open_gguf_model(std::move(file))
+                               : open_llama2c_model(std::move(file));
 }
 
 }  // namespace
 
-struct Checkpoint::Files {
-  std::vector<std::shared_ptr<const SafetensorsFile>> open;
-  std::map<std::string, TensorView, std::less<>> tensors;
-
-  void add_single(const std::string& path) {
-    const auto& file = open.emplace_back(SafetensorsFile::open(path));
-    for (const NamedTensor& named : file->tensors()) tensors.emplace(named.name, named.tensor);
-  }
-
-  void add_shards(const std::string& directory, const std::string& index_path) {
-    const Json index = parse_json(read_text_file(index_path, kMaxTextBytes), index_path);
-    const Json& weight_map = json_member(index, "weight_map", index_path, "the index");
-    if (!weight_map.is_object())
-      throw FormatError(index_path, "\"weight_map\" is not a JSON object");
-    std::map<std::string, std::map<std::string_view, TensorView>> shards;
-    for (const auto& [name, value] : weight_map.items()) {
-      const std::string& shard =
-          json_string(value, index_path, "the shard of tensor '" + name + "'");
-      if (!stays_inside(shard))
-        throw FormatError(index_path, "the shard of tensor '" + name +
-                                          "' is not a relative path inside the directory: '" +
-                                          shard + "'");
-      auto [position, fresh] = shards.try_emplace(shard);
-      if (fresh) open_shard(join(directory, shard), position->second);
-      const auto found = position->second.find(name);
-      if (found == position->second.end())
-        throw FormatError(index_path, "tensor '" + name + "' is not in its shard '" + shard + "'");
-      tensors.emplace(name, found->second);
-    }
-  }
-
- private:
-  void open_shard(const std::string& path, std::map<std::string_view, TensorView>& table) {
-    const auto& file = open.emplace_back(SafetensorsFile::open(path));
-    for (const NamedTensor& named : file->tensors()) table.emplace(named.name, named.tensor);
-  }
-};
-
-Checkpoint::Checkpoint() = default;
+Checkpoint::Checkpoint(std::string path, std::unique_ptr<const CheckpointSource> source)
+    : path_(std::move(path)), source_(std::move(source)) {}
 Checkpoint::~Checkpoint() = default;
 
-std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& directory) {
-  check_directory(directory);
-  const std::shared_ptr<Checkpoint> checkpoint(new Checkpoint());
-  checkpoint->directory_ = directory;
-  checkpoint->config_ = read_config(directory);
-  checkpoint->files_ = std::make_unique<Files>();
-  const std::string single = join(directory, "model.safetensors");
-  const std::string index = join(directory, "model.safetensors.index.json");
-  if (exists(single))
-    checkpoint->files_->add_single(single);
-  else if (exists(index))
-    checkpoint->files_->add_shards(directory, index);
-  else
-    throw_no_weights(directory);
-  return checkpoint;
+std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& path) {
+  return std::shared_ptr<const Checkpoint>(new Checkpoint(path, open_source(path)));
 }
+
+const std::string& Checkpoint::config() const noexcept { return source_->config(); }
 
 std::vector<std::string> Checkpoint::names() const {
-  std::vector<std::string> names;
-  for (const auto& [name, unused] : files_->tensors) names.push_back(name);
-  return names;
+  const auto names = source_->names();
+  return {names.begin(), names.end()};
 }
 
-bool Checkpoint::contains(std::string_view name) const noexcept {
-  return files_->tensors.find(name) != files_->tensors.end();
+bool Checkpoint::contains(std::string_view name) const noexcept { return source_->contains(name); }
+
+void Checkpoint::require_tensor(std::string_view name) const {
+  if (!contains(name))
+    throw FormatError(path_,
+                      str("has no tensor '", name, "'", close_names(name, source_->names())));
 }
 
 const TensorView& Checkpoint::tensor(std::string_view name) const {
-  const auto found = files_->tensors.find(name);
-  if (found != files_->tensors.end()) return found->second;
-  std::vector<std::string_view> names;
-  for (const auto& [known, unused] : files_->tensors) names.push_back(known);
-  throw FormatError(directory_, str("has no tensor '", name, "'", close_names(name, names)));
+  require_tensor(name);
+  return source_->tensor(name);
 }
 
-std::vector<std::string> Checkpoint::files() const {
-  std::vector<std::string> paths;
-  for (const auto& file : files_->open) paths.push_back(file->path());
-  return paths;
+std::vector<float> Checkpoint::floats(std::string_view name) const {
+  require_tensor(name);
+  return source_->floats(name);
 }
+
+std::vector<std::size_t> Checkpoint::shape(std::string_view name) const {
+  require_tensor(name);
+  return source_->shape(name);
+}
+
+std::vector<std::string> Checkpoint::files() const { return source_->files(); }
 
 std::string Checkpoint::read_text(const std::string& relative_path) const {
   if (!stays_inside(relative_path))
-    throw FormatError(directory_,
-                      "'" + relative_path + "' is not a relative path inside the directory");
-  const std::string path = join(directory_, relative_path);
-  return exists(path) ? read_text_file(path, kMaxTextBytes) : std::string();
+    throw FormatError(path_, "'" + relative_path + "' is not a relative path inside the directory");
+  return source_->read_text(relative_path);
 }
 
 }  // namespace qeff

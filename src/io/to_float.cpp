@@ -1,7 +1,7 @@
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
+#include "io/check_finite.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/core/minifloat.hpp"
 #include "qeff/io/checkpoint.hpp"
@@ -46,13 +46,8 @@ std::vector<float> to_float(const TensorView& tensor, std::string_view name,
     throw Unsupported(str(file, ": tensor '", name, "' is ", info(tensor.dtype).name,
                           ", a float type is needed"));
   std::vector<float> values(tensor.elements());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = element(tensor, i);
-    if (!std::isfinite(values[i]))
-      throw FormatError(std::string(file),
-                        str("tensor '", name, "' of shape ", tensor.shape_string(), " has ",
-                            std::isnan(values[i]) ? "NaN" : "Inf", " at flat index ", i));
-  }
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = element(tensor, i);
+  check_finite(values, name, tensor.shape_string(), file);
   return values;
 }
 

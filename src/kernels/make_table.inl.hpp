@@ -3,10 +3,14 @@
 #pragma once
 
 #include "kernels/bodies/attention.inl.hpp"
+#include "kernels/bodies/cached_attention.inl.hpp"
+#include "kernels/bodies/gate.inl.hpp"
 #include "kernels/bodies/gemm.inl.hpp"
 #include "kernels/bodies/layer_norm.inl.hpp"
 #include "kernels/bodies/prepare_rows.inl.hpp"
+#include "kernels/bodies/rms_norm.inl.hpp"
 #include "kernels/bodies/roof.inl.hpp"
+#include "kernels/bodies/rope.inl.hpp"
 #include "qeff/kernels/table.hpp"
 
 namespace qeff::kernels {
@@ -20,6 +24,11 @@ constexpr KernelTable make_table() noexcept {
           .scratch_bytes = &Gemm<S>::scratch_bytes,
           .gemm = &Gemm<S>::run,
           .layer_norm = &LayerNorm<S>::run,
+          .rms_norm = &RmsNorm<S>::run,
+          .gate = &Gate<S>::run,
+          .rope = &Rope<S>::run,
+          .cached_attention_scratch = &CachedAttention<S>::scratch,
+          .cached_attention = &CachedAttention<S>::run,
           .attention_scratch = &Attention<S>::scratch,
           .attention = &Attention<S>::run,
           .roof_registers = &RoofLoops<S>::registers,

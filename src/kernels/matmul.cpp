@@ -42,7 +42,7 @@ void check(const MatrixView<const float>& x, const PackedView& w, const MatrixVi
 void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& w, std::size_t begin,
              std::size_t rows, Workspace& space, Executor& executor) {
   space.a.reserve(rows * t.row_bytes(w, rows));
-  space.a_scales.reserve(rows * sizeof(float));
+  space.a_scales.reserve(rows * w.groups() * sizeof(float));
   std::byte* a = space.a.data();
   float* scales = space.a_scales.as<float>();
   const std::size_t parts = rows * w.k < kLeastParallelWork ? 1 : std::min(rows, executor.threads());

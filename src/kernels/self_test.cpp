@@ -33,7 +33,7 @@ bool check(const KernelTable& table, Activations mode) {
   view.codes = codes.data();
   view.scales = scales.as<const float>();
 
-  std::vector<float> x(kM * kK), y(kM * kN), a_scales(kM);
+  std::vector<float> x(kM * kK), y(kM * kN), a_scales(kM * view.groups());
   for (std::size_t m = 0; m < kM; ++m)
     for (std::size_t k = 0; k < kK; ++k) x[m * kK + k] = x_at(m, k);
   AlignedBuffer a(kM * table.row_bytes(view, kM)), scratch(table.scratch_bytes(view, kM));

@@ -6,16 +6,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
-#include <optional>
 #include <vector>
 
+#include "nn/config_fields.hpp"
 #include "qeff/core/error.hpp"
 
 namespace qeff {
 namespace {
 
-using Json = nlohmann::json;
+using nn::activation_from_name;
+using nn::field;
+using nn::Json;
+using nn::parse_config;
+using nn::size_field;
 
 constexpr std::size_t kBuckets = 32;  // transformers computes with 32 whatever the config says
 
@@ -82,40 +85,6 @@ constexpr Architecture distilbert() {
 
 constexpr std::array kArchitectures{
     kBert, roberta("roberta"), roberta("xlm-roberta"), roberta("camembert"), distilbert(), mpnet()};
-
-std::optional<Activation> activation_from_name(std::string_view name) {
-  if (name == "gelu" || name == "gelu_python") return Activation::gelu;
-  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_accurate" ||
-      name == "gelu_pytorch_tanh" || name == "gelu_python_tanh")
-    return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  if (name == "silu" || name == "swish") return Activation::silu;
-  return std::nullopt;
-}
-
-template <class T>
-T field(const Json& config, std::string_view key, T otherwise) {
-  const auto it = config.find(key);
-  if constexpr (std::is_same_v<T, bool>) {
-    return it != config.end() && it->is_boolean() ? it->get<bool>() : otherwise;
-  } else if constexpr (std::is_same_v<T, std::string>) {
-    return it != config.end() && it->is_string() ? it->get<std::string>() : otherwise;
-  } else {
-    return it != config.end() && it->is_number() ? it->get<T>() : otherwise;
-  }
-}
-
-/// A size that must be there, from 1 to 2^31.
-std::size_t size_field(const Json& config, std::string_view key, const std::string& file) {
-  const auto it = config.find(key);
-  if (it == config.end()) throw FormatError(file, fmt::format("field \"{}\" is missing", key));
-  if (!it->is_number_integer() || it->get<double>() < 1 || it->get<double>() > 0x7fffffff)
-    throw FormatError(file,
-                      fmt::format("field \"{}\" is {}, not a positive integer", key, it->dump()));
-  return it->get<std::size_t>();
-}
-
-Json parse_config(const std::string& text) { return Json::parse(text, nullptr, false); }
 
 std::string refusal(const Json& config) {
   if (!config.is_object()) return "config.json is not a JSON object";

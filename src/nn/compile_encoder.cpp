@@ -94,11 +94,7 @@ class Compiler {
   void fold_into_values(CompiledLayer& layer);
   nn::EncoderMetadata metadata() const;
   void write(const std::string& out_path);
-  void add_floats(ArtifactWriter& writer, const std::string& name, const float* values,
-                  std::vector<std::size_t> shape) const;
   void add_norm(ArtifactWriter& writer, const std::string& name, const nn::Norm& norm) const;
-  void add_linear(ArtifactWriter& writer, const std::string& name,
-                  const CompiledLinear& linear) const;
   void add_layers(ArtifactWriter& writer) const;
 
   const Checkpoint& checkpoint_;
@@ -261,39 +257,22 @@ nn::EncoderMetadata Compiler::metadata() const {
   return m;
 }
 
-void Compiler::add_floats(ArtifactWriter& writer, const std::string& name, const float* values,
-                          std::vector<std::size_t> shape) const {
-  std::size_t count = 1;
-  for (const std::size_t d : shape) count *= d;
-  writer.add(name, DType::f32, std::move(shape), std::as_bytes(std::span(values, count)));
-}
-
 void Compiler::add_norm(ArtifactWriter& writer, const std::string& name,
                         const nn::Norm& norm) const {
-  add_floats(writer, name + ".weight", norm.gamma, {shape_.hidden});
-  add_floats(writer, name + ".bias", norm.beta, {shape_.hidden});
-}
-
-void Compiler::add_linear(ArtifactWriter& writer, const std::string& name,
-                          const CompiledLinear& linear) const {
-  const kernels::PackedView& w = linear.packed.view;
-  writer.add(name + ".codes", DType::u8, {w.code_bytes()}, {w.codes, w.code_bytes()});
-  if (w.scales) add_floats(writer, name + ".scales", w.scales, {w.scale_count()});
-  if (w.zero_points)
-    writer.add(name + ".zero_points", DType::u8, {w.scale_count()},
-               std::as_bytes(std::span(w.zero_points, w.scale_count())));
-  if (w.codebook) add_floats(writer, name + ".codebook", w.codebook, {kernels::kPanel});
-  if (w.input_scale) add_floats(writer, name + ".input_scale", w.input_scale, {w.k_padded()});
-  add_floats(writer, name + ".bias", linear.bias.data(), {w.n});
+  nn::add_floats(writer, name + ".weight", norm.gamma, {shape_.hidden});
+  nn::add_floats(writer, name + ".bias", norm.beta, {shape_.hidden});
 }
 
 void Compiler::add_layers(ArtifactWriter& writer) const {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    add_linear(writer, nn::layer_entry(i, "qkv"), layers_[i].qkv);
-    add_linear(writer, nn::layer_entry(i, "attn_out"), layers_[i].attn_out);
+    const auto add_linear = [&](const char* part, const CompiledLinear& linear) {
+      nn::add_linear(writer, nn::layer_entry(i, part), linear.packed.view, linear.bias);
+    };
+    add_linear("qkv", layers_[i].qkv);
+    add_linear("attn_out", layers_[i].attn_out);
     add_norm(writer, nn::layer_entry(i, "attn_norm"), model_.layers[i].attn_norm);
-    add_linear(writer, nn::layer_entry(i, "ffn1"), layers_[i].ffn1);
-    add_linear(writer, nn::layer_entry(i, "ffn2"), layers_[i].ffn2);
+    add_linear("ffn1", layers_[i].ffn1);
+    add_linear("ffn2", layers_[i].ffn2);
     add_norm(writer, nn::layer_entry(i, "ffn_norm"), model_.layers[i].ffn_norm);
   }
 }
@@ -306,18 +285,18 @@ void Compiler::write(const std::string& out_path) {
     writer.add("file/" + name, DType::u8, {text.size()}, std::as_bytes(std::span(text)));
   const std::vector<std::size_t> words{shape_.vocab, shape_.hidden};
   if (model_.words.values) {
-    add_floats(writer, "embeddings.words", model_.words.values, words);
+    nn::add_floats(writer, "embeddings.words", model_.words.values, words);
   } else {
     writer.add("embeddings.words.codes", DType::i8, words, std::as_bytes(std::span(words_.codes)));
-    add_floats(writer, "embeddings.words.scales", words_.scales.data(), {shape_.vocab});
+    nn::add_floats(writer, "embeddings.words.scales", words_.scales.data(), {shape_.vocab});
   }
-  add_floats(writer, "embeddings.positions", model_.positions.values,
+  nn::add_floats(writer, "embeddings.positions", model_.positions.values,
              {shape_.positions, shape_.hidden});
   if (shape_.types)
-    add_floats(writer, "embeddings.types", model_.types.values, {shape_.types, shape_.hidden});
+    nn::add_floats(writer, "embeddings.types", model_.types.values, {shape_.types, shape_.hidden});
   add_norm(writer, "embeddings.norm", model_.embedding_norm);
   if (attention_bias_)
-    add_floats(writer, "attention_bias", attention_bias_, {shape_.attention_buckets, shape_.heads});
+    nn::add_floats(writer, "attention_bias", attention_bias_, {shape_.attention_buckets, shape_.heads});
   add_layers(writer);
   writer.write(out_path);
 }

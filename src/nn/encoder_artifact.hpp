@@ -18,17 +18,11 @@
 #include <vector>
 
 #include "nn/encoder_model.hpp"
+#include "nn/linear_artifact.hpp"
 #include "qeff/io/artifact.hpp"
 #include "qeff/nn/pooling.hpp"
 
 namespace qeff::nn {
-
-/// One packed linear, as the metadata describes it.
-struct LinearInfo {
-  std::string name;             ///< "layers.0.qkv"
-  std::string scheme;           ///< For people: "i8", "u4 g128"
-  kernels::PackedView weights;  ///< Format, activations and sizes; no pointers.
-};
 
 struct EncoderMetadata {
   EncoderShape shape;
@@ -49,9 +43,6 @@ struct EncoderMetadata {
 /// @throws FormatError naming artifact and entry.
 [[nodiscard]] EncoderModel read_model(const Artifact& artifact, const EncoderMetadata& metadata);
 
-/// "i8", "u4 g128", "e4m3 b128": format and group.
-[[nodiscard]] std::string scheme_name(const kernels::PackedView& weights);
-
 /// Features (n, k) of the linears of a layer, by their names' last part.
 struct LinearSize {
   const char* name;
@@ -59,8 +50,5 @@ struct LinearSize {
   bool after_norm;  ///< Reads the output of a LayerNorm, whose channels keep their size.
 };
 [[nodiscard]] std::vector<LinearSize> layer_linears(const EncoderShape& shape);
-
-/// "layers.<layer>.<part>"
-[[nodiscard]] std::string layer_entry(std::size_t layer, const std::string& part);
 
 }  // namespace qeff::nn

@@ -4,19 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
-#include "qeff/kernels/packed_weights.hpp"
+#include "nn/linear.hpp"
 #include "qeff/nn/architecture.hpp"
 
 namespace qeff::nn {
-
-struct Linear {
-  std::string name;  ///< As in the artifact: "layers.3.ffn1"
-  kernels::PackedView weights;
-  const float* bias = nullptr;  ///< (n)
-};
 
 struct Norm {
   const float* gamma = nullptr;  ///< (hidden)

@@ -144,14 +144,6 @@ void embed_tokens(const EncoderModel& model, const Slice& slice, float* x) {
   normalize_rows(model, model.embedding_norm, x, slice.tokens());
 }
 
-void apply(const Linear& linear, const float* x, std::size_t m, float* y, Activation activation,
-           const float* residual, Team team) {
-  const auto& w = linear.weights;
-  const Epilogue epilogue{linear.bias, activation, residual, residual ? w.n : 0};
-  matmul(MatrixView<const float>{x, m, w.k}, w, MatrixView<float>{y, m, w.n}, epilogue,
-         *team.executor);
-}
-
 void attend(const EncoderModel& model, const Slice& slice, const float* qkv, float* context,
             AlignedBuffer& scratch, Team team) {
   const std::size_t hidden = model.shape.hidden, heads = model.shape.heads;

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "nn/encoder_model.hpp"
+#include "nn/linear.hpp"
 #include "qeff/core/aligned_buffer.hpp"
-#include "qeff/core/executor.hpp"
 #include "qeff/nn/token_batch.hpp"
 
 namespace qeff::nn {
@@ -45,18 +45,8 @@ struct Workspace {
   AlignedBuffer scratch;  ///< of attention, one part for each thread inside the slice
 };
 
-/// How a slice runs: alone on one thread, or with all threads inside each step.
-struct Team {
-  Executor* executor = nullptr;
-  std::size_t threads = 1;  ///< Inside the slice.
-};
-
 /// x = norm(words + positions + types), (tokens, hidden).
 void embed_tokens(const EncoderModel& model, const Slice& slice, float* x);
-
-/// y = activation(x W^T + bias) + residual, m rows; residual may be y or null.
-void apply(const Linear& linear, const float* x, std::size_t m, float* y, Activation activation,
-           const float* residual, Team team);
 
 /// context = attention(q, k, v) of each sequence and head.
 void attend(const EncoderModel& model, const Slice& slice, const float* qkv, float* context,

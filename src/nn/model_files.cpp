@@ -68,7 +68,8 @@ std::vector<std::pair<std::string, std::string>> files_to_keep(const Checkpoint&
   std::vector<std::pair<std::string, std::string>> files;
   for (const char* name :
        {"config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
-        "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json"})
+        "tokenizer.json", "generation_config.json", "chat_template.jinja", "vocab.json",
+        "merges.txt", "sentence_bert_config.json", "1_Pooling/config.json"})
     if (std::string text = checkpoint.read_text(name); !text.empty())
       files.emplace_back(name, std::move(text));
   const auto has = [&](std::string_view name) {
@@ -78,6 +79,10 @@ std::vector<std::pair<std::string, std::string>> files_to_keep(const Checkpoint&
       model_type == "bert" || model_type == "distilbert" || model_type == "mpnet";
   if (wordpiece && has("vocab.txt") && has("tokenizer_config.json"))
     std::erase_if(files, [](const auto& file) { return file.first == "tokenizer.json"; });
+  if (has("tokenizer.json"))  // it holds them
+    std::erase_if(files, [](const auto& file) {
+      return file.first == "vocab.json" || file.first == "merges.txt";
+    });
   return files;
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <vector>
 
 #include "text/unicode_age.hpp"
@@ -14,12 +13,6 @@ namespace {
 
 utf8proc_category_t category(char32_t c) noexcept {
   return utf8proc_category(static_cast<utf8proc_int32_t>(c));
-}
-
-bool is_white_space(char32_t c) noexcept {
-  return (c >= 0x09 && c <= 0x0D) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
 }
 
 bool is_dropped(char32_t c) noexcept {
@@ -45,69 +38,6 @@ bool is_chinese(char32_t c) noexcept {
 bool is_stripped_mark(char32_t c) noexcept {
   if (c == 0x1734) return true;  // was one, in the reference's tables
   return category(c) == UTF8PROC_CATEGORY_MN && !contains(kKeptMarks, c);
-}
-
-/// Lower case of letters younger than Unicode 15.
-std::optional<char32_t> young_lower_case(char32_t c) noexcept {
-  if (c >= 0x10D50 && c <= 0x10D65) return c + 0x20;
-  if (c >= 0x16EA0 && c <= 0x16EB8) return c + 0x1B;
-  switch (c) {
-    case 0x1C89:
-      return 0x1C8A;
-    case 0xA7CB:
-      return 0x0264;
-    case 0xA7CC:
-      return 0xA7CD;
-    case 0xA7CE:
-      return 0xA7CF;
-    case 0xA7D2:
-      return 0xA7D3;
-    case 0xA7D4:
-      return 0xA7D5;
-    case 0xA7DA:
-      return 0xA7DB;
-    case 0xA7DC:
-      return 0x019B;
-    default:
-      return std::nullopt;
-  }
-}
-
-void append_lower_case(char32_t c, std::string& out) {
-  if (c == 0x130) {  // the one letter whose lower case is two code points
-    append_utf8('i', out);
-    return append_utf8(0x307, out);
-  }
-  if (const auto young = young_lower_case(c)) return append_utf8(*young, out);
-  append_utf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))), out);
-}
-
-void append_decomposed(char32_t c, std::vector<char32_t>& out) {
-  constexpr std::size_t kMaxDecomposition = 8;            // the longest canonical one has 4
-  if (c < 0xC0 || c == 0x11938) return out.push_back(c);  // U+11938: younger than the reference
-  std::array<utf8proc_int32_t, kMaxDecomposition> parts{};
-  int boundary = 0;
-  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts.data(),
-                                             parts.size(), UTF8PROC_DECOMPOSE, &boundary);
-  if (count <= 0 || static_cast<std::size_t>(count) > parts.size()) return out.push_back(c);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
-    out.push_back(static_cast<char32_t>(parts[i]));
-}
-
-int combining_class(char32_t c) noexcept {
-  return utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;
-}
-
-/// Sorts each run of combining characters by class, equal classes in their order.
-void order_marks(std::vector<char32_t>& text) {
-  const auto is_mark = [](char32_t c) { return combining_class(c) != 0; };
-  for (auto begin = text.begin(); begin != text.end();) {
-    begin = std::find_if(begin, text.end(), is_mark);
-    const auto end = std::find_if_not(begin, text.end(), is_mark);
-    std::stable_sort(
-        begin, end, [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
-    begin = end;
-  }
 }
 
 }  // namespace
@@ -164,7 +94,7 @@ void BertNormalizer::append_run(std::string_view text, std::size_t& at,
     const bool spaced = chinese_spaces && is_chinese(c);
     if (spaced) run.push_back(' ');
     if (strip_accents)
-      append_decomposed(c, run);
+      append_decomposed(c, false, run);
     else
       run.push_back(c);
     if (spaced) run.push_back(' ');

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/unicode.hpp"
+
 namespace qeff {
 
 struct BertNormalizer {
@@ -27,10 +29,5 @@ struct BertNormalizer {
 /// White space and punctuation as BERT's pre-tokenizer sees them.
 enum class CharKind : std::uint8_t { word, space, punctuation };
 [[nodiscard]] CharKind char_kind(char32_t c) noexcept;
-
-/// The next code point of `text` at `at`, which moves past it. A maximal invalid sequence gives one
-/// U+FFFD, as Unicode recommends and Python does. @pre at < text.size()
-[[nodiscard]] char32_t decode_utf8(std::string_view text, std::size_t& at) noexcept;
-void append_utf8(char32_t c, std::string& out);
 
 }  // namespace qeff

@@ -1,4 +1,4 @@
-#include "text/bert_normalizer.hpp"
+#include "text/unicode.hpp"
 
 namespace qeff {
 namespace {
@@ -59,6 +59,26 @@ void append_utf8(char32_t c, std::string& out) {
     put(0x80 | ((c >> 6) & 0x3F));
   }
   put(0x80 | (c & 0x3F));
+}
+
+bool is_valid_utf8(std::string_view text) noexcept {
+  for (std::size_t at = 0; at < text.size();) {
+    if (static_cast<unsigned char>(text[at]) < 0x80) {
+      ++at;
+      continue;
+    }
+    const std::size_t begin = at;
+    if (decode_utf8(text, at) == kReplacement && text.substr(begin, at - begin) != "\xEF\xBF\xBD")
+      return false;
+  }
+  return true;
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) append_utf8(decode_utf8(text, at), out);
+  return out;
 }
 
 }  // namespace qeff

@@ -1,19 +1,12 @@
-#include <limits>
-
 #include "io/json.hpp"
 #include "qeff/core/error.hpp"
+#include "text/tokenizer_json.hpp"
 #include "text/wordpiece_impl.hpp"
 
 namespace qeff {
 namespace {
 
-using Json = nlohmann::json;
-
-const std::string kFile = "tokenizer.json";
-
-const Json& member(const Json& object, const char* key, const std::string& what) {
-  return json_member(object, key, kFile, what);
-}
+using namespace tokenizer_json;
 
 /// @throws Unsupported unless the part has this "type".
 void require_type(const Json& document, const char* part, std::string_view type) {
@@ -23,20 +16,6 @@ void require_type(const Json& document, const char* part, std::string_view type)
   if (found != type)
     throw Unsupported(str(kFile, ": ", part, " of type ", found, ", qeff reads ", type,
                           "; tokenize with the model's own tokenizer and pass token ids"));
-}
-
-bool flag(const Json& object, const char* key, bool otherwise) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return otherwise;
-  if (!found->is_boolean()) throw FormatError(kFile, str("\"", key, "\" is not true or false"));
-  return found->get<bool>();
-}
-
-std::int32_t token_id(const Json& value, const std::string& what) {
-  const std::uint64_t id = json_unsigned(value, kFile, what);
-  if (id >= static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max()))
-    throw FormatError(kFile, str(what, " is ", id, ", too large for a token id"));
-  return static_cast<std::int32_t>(id);
 }
 
 BertNormalizer parse_normalizer(const Json& document) {
@@ -80,51 +59,6 @@ AddedTokens parse_added(const Json& document) {
   return added;
 }
 
-/// Bert- and RobertaProcessing: "cls": [token, id] A "sep": [token, id].
-std::vector<std::int32_t> processing_ids(const Json& processor, const char* key) {
-  const Json& pair = member(processor, key, "post_processor");
-  if (!pair.is_array() || pair.size() != 2)
-    throw FormatError(kFile, str("\"", key, "\" is not [token, id]"));
-  return {token_id(pair[1], str("the id of \"", key, "\""))};
-}
-
-void parse_template(const Json& processor, std::vector<std::int32_t>& prefix,
-                    std::vector<std::int32_t>& suffix) {
-  const Json& single = member(processor, "single", "post_processor");
-  const Json& special = member(processor, "special_tokens", "post_processor");
-  if (!single.is_array()) throw FormatError(kFile, "\"single\" is not an array");
-  std::size_t sequences = 0;
-  for (const Json& part : single) {
-    if (part.is_object() && part.contains("Sequence")) {
-      ++sequences;
-      continue;
-    }
-    const Json& token = member(part, "SpecialToken", "a part of \"single\"");
-    const std::string& name =
-        json_string(member(token, "id", "SpecialToken"), kFile, "SpecialToken");
-    const Json& ids = member(member(special, name.c_str(), "special_tokens"), "ids", name);
-    if (!ids.is_array()) throw FormatError(kFile, "\"ids\" is not an array");
-    for (const Json& id : ids)
-      (sequences == 0 ? prefix : suffix).push_back(token_id(id, "an id of " + name));
-  }
-  if (sequences != 1)
-    throw FormatError(kFile, str("the template has ", sequences, " sequences, expected 1"));
-}
-
-void parse_post_processor(const Json& document, std::vector<std::int32_t>& prefix,
-                          std::vector<std::int32_t>& suffix) {
-  const auto found = document.find("post_processor");
-  if (found == document.end() || found->is_null()) return;
-  const std::string& type =
-      json_string(member(*found, "type", "post_processor"), kFile, "post_processor");
-  if (type == "TemplateProcessing") return parse_template(*found, prefix, suffix);
-  if (type != "BertProcessing" && type != "RobertaProcessing")
-    throw Unsupported(kFile + ": post_processor of type " + type +
-                      ", qeff reads TemplateProcessing, BertProcessing and RobertaProcessing");
-  prefix = processing_ids(*found, "cls");
-  suffix = processing_ids(*found, "sep");
-}
-
 std::optional<std::size_t> parse_truncation(const Json& document) {
   const auto found = document.find("truncation");
   if (found == document.end() || found->is_null()) return std::nullopt;
@@ -164,7 +98,9 @@ WordPiece WordPiece::from_tokenizer_json(std::string_view json) {
                                    "continuing_subword_prefix"));
   impl->raw_special = TokenTrie(added.raw);
   impl->normalized_special = normalized_trie(added.normalized, impl->normalizer);
-  parse_post_processor(document, impl->prefix, impl->suffix);
+  const Template around = parse_post_processor(document);
+  impl->prefix = around.prefix;
+  impl->suffix = around.suffix;
   impl->max_length = parse_truncation(document);
   const std::string& unknown = json_string(member(model, "unk_token", "model"), kFile, "unk_token");
   const auto id = impl->words.find(unknown);

@@ -18,6 +18,8 @@
 #include "io/json.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/io/artifact.hpp"
+#include "qeff/io/checkpoint.hpp"
+#include "qeff/io/gguf.hpp"
 #include "qeff/io/safetensors.hpp"
 #include "qeff/text/wordpiece.hpp"
 
@@ -54,6 +56,21 @@ inline bool json(std::string_view bytes) {
   return accepts([&] { (void)parse_json(bytes, "fuzz", {1 << 16, 16}).dump(); });
 }
 
+/// A file of its own for bytes that only a path opens.
+class FuzzFile {
+ public:
+  explicit FuzzFile(std::string_view bytes) { std::ofstream(path(), std::ios::binary) << bytes; }
+  FuzzFile(const FuzzFile&) = delete;
+  FuzzFile& operator=(const FuzzFile&) = delete;
+  ~FuzzFile() { std::filesystem::remove(path()); }
+  [[nodiscard]] static const std::string& path() {
+    static const std::string path = (std::filesystem::temp_directory_path() /
+                                     ("qeff-fuzz-" + std::to_string(::getpid()) + ".file"))
+                                        .string();
+    return path;
+  }
+};
+
 /// The checksum of the header is made right first: no mutation gets past it otherwise.
 inline bool artifact(std::string bytes) {
   std::uint64_t size = 0;
@@ -64,16 +81,30 @@ inline bool artifact(std::string bytes) {
       std::memcpy(bytes.data() + 24, &hash, 8);
     }
   }
-  static const std::string path = (std::filesystem::temp_directory_path() /
-                                   ("qeff-fuzz-" + std::to_string(::getpid()) + ".qeff"))
-                                      .string();
-  std::ofstream(path, std::ios::binary) << bytes;
-  const bool accepted = accepts([&] {
-    const auto opened = Artifact::open(path, false);
+  const FuzzFile file(bytes);
+  return accepts([] {
+    const auto opened = Artifact::open(FuzzFile::path(), false);
     for (const auto& entry : opened->entries()) (void)touch(entry.tensor);
   });
-  std::filesystem::remove(path);
-  return accepted;
+}
+
+/// The parser alone, and if it accepts, everything a GGUF or llama2.c model makes of the bytes.
+inline bool model_file(std::string_view bytes) {
+  const bool parsed = accepts([&] {
+    const GgufTable table = parse_gguf(std::as_bytes(std::span(bytes)), "fuzz");
+    for (const GgufTensor& tensor : table.tensors)
+      (void)touch({DType::u8, {}, tensor.data.data(), tensor.data.size()});
+  });
+  if (!parsed && is_gguf(std::as_bytes(std::span(bytes)))) return false;
+  const FuzzFile file(bytes);
+  return accepts([] {
+    const auto model = Checkpoint::open(FuzzFile::path());
+    (void)parse_json(model->config(), "fuzz");
+    for (const std::string& name : model->names())
+      (void)accepts([&] { (void)model->floats(name); });
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"})
+      (void)accepts([&] { (void)model->read_text(name); });
+  });
 }
 
 /// Any bytes as a text, and as both kinds of vocabulary.

@@ -38,6 +38,8 @@ TEST(Checkpoint, ReadsASingleFile) {
   EXPECT_EQ(checkpoint->config(), R"({"model_type":"bert"})");
   EXPECT_EQ(checkpoint->names(), std::vector<std::string>{"layer.weight"});
   EXPECT_EQ(checkpoint->tensor("layer.weight").data[2], std::byte{'c'});
+  EXPECT_EQ(checkpoint->shape("layer.weight"), std::vector<std::size_t>{3});
+  expect_error<Unsupported>([&] { (void)checkpoint->floats("layer.weight"); }, {"is uint8"});
   EXPECT_EQ(checkpoint->read_text("vocab.txt"), "x\n");
   EXPECT_EQ(checkpoint->read_text("1_Pooling/config.json"), "");
   EXPECT_EQ(checkpoint->files(), std::vector<std::string>{directory / "model.safetensors"});
@@ -92,8 +94,8 @@ TEST(Checkpoint, NamesWhatIsMissing) {
   expect_error<IoError>([&] { (void)Checkpoint::open(directory / "none"); },
                         {"none", "No such file"});
   expect_error<IoError>(open, {"config.json is missing"});
-  expect_error<IoError>([&] { (void)Checkpoint::open(directory.file("f", "")); },
-                        {"not a model directory"});
+  expect_error<FormatError>([&] { (void)Checkpoint::open(directory.file("f", "")); },
+                            {"is an empty file"});
   directory.file("config.json", "[]");
   expect_error<FormatError>(open, {"config.json", "not a JSON object"});
   directory.file("config.json", R"({"a":1,"a":2})");

@@ -14,7 +14,7 @@ ALLOWED = {
     "calib": {"core", "math", "quant", "format", "kernels"},
     "text": {"core", "io"},
     "io": {"core", "format"},
-    "nn": {"core", "kernels", "io", "text", "quant", "calib"},
+    "nn": {"core", "math", "kernels", "io", "text", "quant", "calib"},
     "cli": {"core", "math", "quant", "format", "kernels", "calib", "text", "io", "nn"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<](?:qeff/)?([a-z]+)/[^">]+[">]', re.MULTILINE)

@@ -87,13 +87,13 @@ def test_types_numpy_does_not_have_come_as_bits_and_as_floats(dtype, tmp_path):
     assert name == dtype
     expected = w.astype(getattr(ml_dtypes, dtype))
     np.testing.assert_array_equal(bits.view(expected.dtype), expected)
-    np.testing.assert_array_equal(checkpoint.to_float("w"), expected.astype(np.float32))
+    np.testing.assert_array_equal(checkpoint.floats("w"), expected.astype(np.float32))
 
 
 def test_every_float16_becomes_the_float32_numpy_says(tmp_path):
     every = np.arange(65536, dtype=np.uint16).view(np.float16)
     save_file({"w": every[np.isfinite(every)]}, tmp_path / "model.safetensors")
-    got = _core.Checkpoint.open(directory(tmp_path)).to_float("w")
+    got = _core.Checkpoint.open(directory(tmp_path)).floats("w")
     np.testing.assert_array_equal(got, every[np.isfinite(every)].astype(np.float32))
 
 
@@ -107,7 +107,7 @@ def test_values_that_are_not_finite_are_named_by_tensor_and_index(value, tmp_pat
     with pytest.raises(
         ValueError, match=rf"tensor 'layer\.weight' of shape \(4, 5\) has {kind} at flat index 13"
     ):
-        checkpoint.to_float("layer.weight")
+        checkpoint.floats("layer.weight")
 
 
 def test_a_missing_tensor_is_named_with_close_names(tmp_path):

@@ -153,8 +153,7 @@ TEST(TokenizerJson, OtherKindsAreUnsupportedAndNamed) {
   refused(R"("type":"WordPiece")", R"("type":"BPE")", "model of type BPE");
   refused(R"("type":"BertNormalizer")", R"("type":"NFC")", "normalizer of type NFC");
   refused(R"({"type":"BertPreTokenizer"})", "null", "pre_tokenizer of type none");
-  refused(R"("type":"RobertaProcessing")", R"("type":"ByteLevel")",
-          "post_processor of type ByteLevel");
+  refused(R"("type":"RobertaProcessing")", R"("type":"Unknown")", "post_processor of type Unknown");
   refused(R"("direction":"Right")", R"("direction":"Left")", "from the left");
   refused(R"("content":"<s>",)", R"("content":"<s>","single_word":true,)", "single words only");
 }

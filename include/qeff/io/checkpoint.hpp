@@ -1,7 +1,18 @@
 /// @file
-/// A Hugging Face model directory: config.json and the tensors of its safetensors file(s).
+/// A model on disk as Hugging Face sees it: the text of config.json, named tensors, small files.
+///
+/// | on disk                                            | tensors                               |
+/// |----------------------------------------------------|---------------------------------------|
+/// | a directory with config.json                       | model.safetensors or its shards       |
+/// | a GGUF file: llama, qwen2, qwen3                   | F32, F16, BF16, Q8_0, Q4_0, Q4_1      |
+/// | a llama2.c file: legacy (7 int32) or version 1     | float32                               |
+///
+/// The last two are translated: names of tensors, rows of the query and key projections (stored for
+/// an interleaved rotary embedding, handed out for the one that rotates halves), config.json and
+/// the tokenizer files are what transformers would have written for the same model.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,36 +22,48 @@
 
 namespace qeff {
 
-/// An opened directory; immutable. Views point into read-only mappings.
+class CheckpointSource;
+
+/// An opened model; immutable. Views point into read-only mappings.
 class Checkpoint {
  public:
-  /// Reads config.json and model.safetensors, or the shards of model.safetensors.index.json (names
-  /// must be relative, without ".."). Every file is validated whole before any tensor is handed
-  /// out.
+  /// A directory: reads config.json and model.safetensors, or the shards of
+  /// model.safetensors.index.json (names must be relative, without ".."). A file: its first bytes
+  /// tell the format. Every file is validated whole before any tensor is handed out.
   /// @throws IoError, FormatError (file, tensor, offset); Unsupported for pickle-only directories,
-  ///         with the command that converts them.
-  [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const std::string& directory);
+  ///         with the command that converts them, and for GGUF architectures and types not above.
+  [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const std::string& path);
 
-  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
-  [[nodiscard]] const std::string& config() const noexcept {
-    return config_;
-  }  ///< text of config.json
+  /// The path that was opened: a directory or a file.
+  [[nodiscard]] const std::string& directory() const noexcept { return path_; }
+  [[nodiscard]] const std::string& config() const noexcept;  ///< Text of config.json.
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
-  /// @throws FormatError naming the directory, the tensor and up to five names that come close.
+  /// The tensor as it is stored.
+  /// @throws FormatError naming the path, the tensor and up to five names that come close;
+  ///         Unsupported if it is stored in blocks or in another order of rows: use floats().
   [[nodiscard]] const TensorView& tensor(std::string_view name) const;
+  /// The tensor as float32, whatever it is stored as. Nothing is kept.
+  /// @throws as tensor(); Unsupported for integers; FormatError naming the tensor and the flat
+  ///         index of the first NaN or Inf.
+  [[nodiscard]] std::vector<float> floats(std::string_view name) const;
+  /// Sizes of floats(), slowest dimension first: (out, in) of a projection.
+  /// @throws FormatError as tensor().
+  [[nodiscard]] std::vector<std::size_t> shape(std::string_view name) const;
   /// Paths of the weight files, for AtomicFile: an output may not be one of them.
   [[nodiscard]] std::vector<std::string> files() const;
-  /// Text of a small file of the directory (tokenizer, pooling), or empty if it is not there.
-  /// @throws IoError, FormatError above 64 MiB.
+  /// Text of a small file of the directory (tokenizer, pooling), or empty if it is not there. A
+  /// GGUF file has tokenizer.json, tokenizer_config.json and generation_config.json.
+  /// @throws IoError; FormatError above 64 MiB, or if the tokenizer inside breaks its rules;
+  ///         Unsupported for a GGUF tokenizer that qeff does not know.
   [[nodiscard]] std::string read_text(const std::string& relative_path) const;
   ~Checkpoint();
 
  private:
-  Checkpoint();
-  std::string directory_, config_;
-  struct Files;
-  std::unique_ptr<Files> files_;
+  Checkpoint(std::string path, std::unique_ptr<const CheckpointSource> source);
+  void require_tensor(std::string_view name) const;
+  std::string path_;
+  std::unique_ptr<const CheckpointSource> source_;
 };
 
 /// The tensor as float32, whatever float type it is stored in.

@@ -40,7 +40,8 @@ enum class WeightFormat : std::uint8_t {
 /// What x is turned into before the products; a property of the weights, never of the CPU, so that
 /// an artifact means the same numbers everywhere. The values are part of the artifact format.
 enum class Activations : std::uint8_t {
-  int8,  ///< per row symmetric int8, int32 sums; for i8, u4 and cb4 weights
+  int8,  ///< symmetric int8 with a scale per row and group of the weights (see activation_groups), int32
+         ///< sums; for i8, u4 and cb4 weights
   bf16,  ///< rounded to bfloat16 (weights too), float32 sums
   f32    ///< float32 throughout
 };
@@ -77,6 +78,11 @@ struct PackedView {
   [[nodiscard]] QEFF_INLINE constexpr std::size_t groups() const noexcept { return (k + group_size - 1) / group_size; }
   [[nodiscard]] QEFF_INLINE constexpr std::size_t code_bytes() const noexcept {
     return panels() * panel_bytes(format, k_padded());
+  }
+  /// Scales of a row of int8 activations: one a group, so that an outlier costs its own group its bits
+  /// and not the whole row; one for all groups whose size is not a multiple of 16.
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t activation_groups() const noexcept {
+    return group_size % 16 == 0 ? groups() : 1;
   }
   /// Elements of scales and of zero_points.
   [[nodiscard]] QEFF_INLINE constexpr std::size_t scale_count() const noexcept { return n_padded() * groups(); }

@@ -17,7 +17,7 @@ struct GemmArgs {
   const PackedView* weights = nullptr;
   std::size_t rows = 0;              ///< Rows of x multiplied together, as given to prepare_rows.
   const std::byte* a = nullptr;      ///< these rows as prepare_rows wrote them
-  const float* a_scales = nullptr;   ///< (rows), int8 activations only
+  const float* a_scales = nullptr;   ///< (rows, groups), int8 activations only
   float* y = nullptr;
   std::size_t y_stride = 0;
   const float* bias = nullptr;
@@ -43,6 +43,38 @@ struct AttentionArgs {
   std::size_t bias_stride = 0;
 };
 
+/// Form of cached keys and values.
+enum class CachedAs : std::uint8_t { f32, bf16, int8 };
+
+/// Reduction indices in one line (64 bytes) of cached keys or values.
+[[nodiscard]] QEFF_INLINE constexpr std::size_t cache_steps(CachedAs format) noexcept {
+  return format == CachedAs::f32 ? 1 : format == CachedAs::bf16 ? 2 : 4;
+}
+
+/// Causal attention of consecutive new tokens of one sequence, for the query heads that share one head
+/// of keys and values.
+///
+/// Keys lie as packed weights do: panels of 16 keys, in them lines of cache_steps() consecutive
+/// dimensions by 16 keys. Values likewise with the roles exchanged: panels of 16 dimensions, in them
+/// lines of consecutive keys by 16 dimensions. What lies behind the last key must be finite.
+struct CachedAttentionArgs {
+  const float* q = nullptr;       ///< (tokens, heads, head_dim), tokens q_stride apart
+  std::size_t q_stride = 0;
+  std::size_t tokens = 0, heads = 0, head_dim = 0;
+  std::size_t first = 0;          ///< Position of the first token; it sees the keys 0..first.
+  std::size_t window = 0;         ///< A token sees so many keys, itself included; 0: all.
+  float scale = 1.0f;             ///< Multiplies q k^T.
+  float softcap = 0.0f;           ///< c: scores become c tanh(score / c); 0: they stay.
+  CachedAs format = CachedAs::f32;
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  std::size_t value_pitch = 0;          ///< Bytes from one panel of values to the next.
+  const float* key_scales = nullptr;    ///< One a key, up to a multiple of 64; int8 only, else null.
+  const float* value_scales = nullptr;
+  float* out = nullptr;           ///< (tokens, heads, head_dim), tokens out_stride apart
+  std::size_t out_stride = 0;
+};
+
 /// Kinds of products, for the roof.
 enum class Product : std::uint8_t {
   int8,  ///< int8 by int8
@@ -64,8 +96,8 @@ struct KernelTable {
   /// Bytes of each of `rows` prepared activation rows.
   std::size_t (*row_bytes)(const PackedView& weights, std::size_t rows) noexcept;
 
-  /// x: (rows, k) with row stride x_stride -> rows [first, last) of a. int8: scale =
-  /// max|x| / 127 (1 for a row of zeros), codes round to nearest even in [-127, 127]; bf16: rounded to
+  /// x: (rows, k) with row stride x_stride -> rows [first, last) of a. int8: scale of each group =
+  /// max|x| / 127 (1 for zeros; PackedView::activation_groups says of what), codes round to nearest even in [-127, 127]; bf16: rounded to
   /// nearest even. x is multiplied by the input_scale of the weights first if there is one.
   void (*prepare_rows)(const PackedView& weights, std::size_t rows, const float* x, std::size_t x_stride,
                        std::size_t first, std::size_t last, std::byte* a, float* a_scales) noexcept;
@@ -84,6 +116,22 @@ struct KernelTable {
   /// row by row; x, residual, out: (m, n) with stride n. out may be x.
   void (*layer_norm)(const float* x, const float* residual, const float* gamma, const float* beta, float eps,
                      float* out, std::size_t m, std::size_t n) noexcept;
+
+  /// out = x / sqrt(mean(x^2) + eps) * gamma, row by row, m rows of n; out may be x.
+  void (*rms_norm)(const float* x, std::size_t x_stride, const float* gamma, float eps, float* out,
+                   std::size_t out_stride, std::size_t m, std::size_t n) noexcept;
+
+  /// out[r][i] = activation(x[r][i]) * x[r][n + i]; x: (m, 2 n), out: (m, n).
+  void (*gate)(const float* x, std::size_t n, std::uint8_t activation, float* out, std::size_t m) noexcept;
+
+  /// Rotates the pairs (i, half + i), i < half, of each head by the angles whose cos and sin are given.
+  void (*rope)(float* x, std::size_t heads, std::size_t head_dim, const float* cos, const float* sin,
+               std::size_t half) noexcept;
+
+  /// Floats of scratch cached_attention needs.
+  std::size_t (*cached_attention_scratch)(std::size_t head_dim) noexcept;
+  /// out = softmax(scale * q k^T) v over the keys that each token may see.
+  void (*cached_attention)(const CachedAttentionArgs& args, float* scratch) noexcept;
 
   /// Floats of scratch attention needs.
   std::size_t (*attention_scratch)(std::size_t tokens, std::size_t head_dim) noexcept;

@@ -1,5 +1,5 @@
 /// @file
-/// From sums to y: row scale, bias, activation, residual, store.
+/// From sums to y: bias, activation, residual, store.
 #pragma once
 
 #include <cstddef>
@@ -26,11 +26,11 @@ QEFF_INLINE typename S::F32 activate(EpilogueActivation f, typename S::F32 v) no
   return v;
 }
 
-/// y[m + r][16 columns of panel] = activation(block[r] * row_scales[r] * column_scales + bias) + residual.
-/// row_scales and column_scales (of this panel) may be null: 1.
+/// y[m + r][16 columns of panel] = activation(block[r] * column_scales + bias) + residual.
+/// column_scales (of this panel) may be null: 1.
 template <class S>
 void finish(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel, const float* block,
-            const float* row_scales, const float* column_scales) noexcept {
+            const float* column_scales) noexcept {
   using F32 = typename S::F32;
   const std::size_t column = panel * kPanel;
   const std::size_t left = args.weights->n - column;
@@ -40,8 +40,7 @@ void finish(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t p
   const auto f = static_cast<EpilogueActivation>(args.activation);
   for (std::size_t r = 0; r < rows; ++r) {
     F32 v = S::load(block + r * kPanel);
-    if (column_scales != nullptr) v = S::mul(v, S::load(column_scales));
-    v = row_scales != nullptr ? S::fma(v, S::set1(row_scales[r]), bias) : S::add(v, bias);
+    v = column_scales != nullptr ? S::fma(v, S::load(column_scales), bias) : S::add(v, bias);
     v = activate<S>(f, v);
     if (args.residual != nullptr) v = S::add(v, load(args.residual + (m + r) * args.residual_stride + column));
     float* y = args.y + (m + r) * args.y_stride + column;

@@ -146,11 +146,11 @@ class Gemm {
       }
       if (args.accumulators != nullptr) continue;
       for (std::size_t i = 0; i < panels; ++i)
-        finish<S>(args, m, rows, p + i, block + i * kBlock, args.a_scales + m, nullptr);
+        finish<S>(args, m, rows, p + i, block + i * kBlock, nullptr);
     }
   }
 
-  /// block (+)= to_f32(c - offset sums) * scale of group g; or hands the sums themselves out.
+  /// block (+)= to_f32(c - offset sums) * scales of group g; or hands the sums themselves out.
   static void scale_group(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel,
                           std::size_t g, float step, [[maybe_unused]] const std::int32_t* sums,
                           const std::int32_t* c, float* block) noexcept {
@@ -163,9 +163,9 @@ class Gemm {
         store_accumulators<S>(args, m + r, panel, v);
         continue;
       }
-      const F32 f = S::to_f32(v);
+      const F32 f = S::to_f32(v), both = S::mul(scale, S::set1(args.a_scales[(m + r) * w.groups() + g]));
       float* out = block + r * kPanel;
-      S::store(out, g == 0 ? S::mul(f, scale) : S::fma(f, scale, S::load(out)));
+      S::store(out, g == 0 ? S::mul(f, both) : S::fma(f, both, S::load(out)));
     }
   }
 
@@ -212,7 +212,7 @@ class Gemm {
     });
     alignas(64) float block[kR * kPanel];
     for (int r = 0; r < kR; ++r) S::store(block + r * kPanel, sums[r]);
-    finish<S>(args, m, kR, panel, block, nullptr, column_scales(w, panel));
+    finish<S>(args, m, kR, panel, block, column_scales(w, panel));
   }
 
   static void float_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
@@ -233,7 +233,7 @@ class Gemm {
       else
         f32_block(args, m, rows, panels, b, pitch, c);
       for (std::size_t i = 0; i < panels; ++i)
-        finish<S>(args, m, rows, p + i, c + i * Tile::kRows * kPanel, nullptr, column_scales(w, p + i));
+        finish<S>(args, m, rows, p + i, c + i * Tile::kRows * kPanel, column_scales(w, p + i));
     }
   }
 

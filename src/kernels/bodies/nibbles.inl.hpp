@@ -24,7 +24,7 @@ class Nibbles {
       const std::size_t rows = m_end - m < S::kRows ? m_end - m : S::kRows;
       alignas(64) float block[S::kRows * kPanel];
       by_rows<S::kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, m, panel, block); });
-      if (args.accumulators == nullptr) finish<S>(args, m, rows, panel, block, args.a_scales + m, nullptr);
+      if (args.accumulators == nullptr) finish<S>(args, m, rows, panel, block, nullptr);
     }
   }
 
@@ -60,7 +60,10 @@ class Nibbles {
         for (int r = 0; r < kR; ++r) store_accumulators<S>(args, m + static_cast<std::size_t>(r), panel, sums[r]);
       const F32 scale = S::load(w.scales + at);
 #pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r) total[r] = S::fma(S::to_f32(sums[r]), scale, total[r]);
+      for (int r = 0; r < kR; ++r) {
+        const F32 both = S::mul(scale, S::set1(args.a_scales[(m + static_cast<std::size_t>(r)) * groups + g]));
+        total[r] = S::fma(S::to_f32(sums[r]), both, total[r]);
+      }
     }
     for (int r = 0; r < kR; ++r) S::store(block + r * kPanel, total[r]);
   }

@@ -30,20 +30,20 @@ class PrepareRows {
       switch (form) {
         case RowForm::floats: copy(w, row, out); break;
         case RowForm::quantized:
-          a_scales[r] = quantize(w, row, [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
+          quantize(w, row, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
             S::store_act(reinterpret_cast<typename S::ActI8*>(out) + i, q);
           });
           break;
         case RowForm::words:
           if constexpr (S::kWide)
-            a_scales[r] = quantize(w, row, [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
+            quantize(w, row, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
               S::store_words(reinterpret_cast<std::int16_t*>(out) + i, q);
             });
           break;
         case RowForm::nibbles:
           auto* codes = reinterpret_cast<std::int8_t*>(out);
-          a_scales[r] = quantize(
-              w, row, [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_act(codes + i, q); });
+          quantize(w, row, a_scales + r * w.groups(),
+                   [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_act(codes + i, q); });
           add_up_groups(w, codes, reinterpret_cast<std::int32_t*>(out + w.k_padded()));
           break;
       }
@@ -57,15 +57,30 @@ class PrepareRows {
     return input_scale != nullptr ? S::mul(v, S::load(input_scale + i)) : v;
   }
 
-  /// Returns the scale max|x| / 127 (1 for zeros). A row with NaN or Inf gets scale NaN and codes 0, so
-  /// that its outputs are NaN and never plausible numbers.
-  /// Gives 16 codes at a time to store(index, codes).
+  /// A row by groups; gives 16 codes at a time to store(index, codes).
   template <class Store>
-  static float quantize(const PackedView& w, const float* x, Store&& store) noexcept {
-    const std::size_t k = w.k, k_padded = w.k_padded();
+  static void quantize(const PackedView& w, const float* x, float* scales, Store&& store) noexcept {
+    const std::size_t groups = w.groups();
+    if (w.activation_groups() == 1) {
+      const float scale = quantize_group(w, x, 0, w.k, w.k_padded(), store);
+      for (std::size_t g = 0; g < groups; ++g) scales[g] = scale;
+      return;
+    }
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::size_t first = g * w.group_size, end = first + w.group_size;
+      const bool last = g + 1 == groups;
+      scales[g] = quantize_group(w, x, first, last ? w.k : end, last ? w.k_padded() : end, store);
+    }
+  }
+
+  /// Values [first, k) and padding up to k_padded. Returns the scale max|x| / 127 (1 for zeros). A group
+  /// with NaN or Inf gets scale NaN and codes 0, so that outputs are NaN and never plausible numbers.
+  template <class Store>
+  QEFF_INLINE static float quantize_group(const PackedView& w, const float* x, std::size_t first, std::size_t k,
+                                          std::size_t k_padded, Store&& store) noexcept {
     const float* input_scale = w.input_scale;
     F32 most = S::set1(0.0f), poison = S::set1(0.0f);
-    for (std::size_t i = 0; i < k; i += 16) {
+    for (std::size_t i = first; i < k; i += 16) {
       const F32 v = values(x, i, k, input_scale);
       most = S::max(most, Math<S>::abs(v));
       poison = S::fma(v, S::set1(0.0f), poison);  // NaN once any value is NaN or Inf
@@ -73,9 +88,9 @@ class PrepareRows {
     const float max = S::max_lane(most), poisoned = S::sum(poison);
     const bool finite = poisoned == 0.0f;
     const float scale = max > 0.0f ? max / 127.0f : 1.0f;
-    // A denormal maximum makes 127 / max infinite: such a row rounds to zeros.
+    // A denormal maximum makes 127 / max infinite: such values round to zeros.
     const float inverse = finite && scale >= 0x1p-126f ? 1.0f / scale : 0.0f;
-    for (std::size_t i = 0; i < k_padded; i += 16) {
+    for (std::size_t i = first; i < k_padded; i += 16) {
       const F32 v = finite ? values(x, i, k, input_scale) : S::set1(0.0f);
       const F32 limited = S::min(S::max(S::mul(v, S::set1(inverse)), S::set1(-127.0f)), S::set1(127.0f));
       store(i, S::round(limited));

@@ -1,0 +1,238 @@
+"""QEFFAutoModelForCausalLM: find a language model, compile it, generate with it."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ._core import InvalidArgument, IoError, Unsupported
+from .causal_native import (
+    CausalRequest,
+    compile_causal,
+    resolve_language_model,
+    why_no_native_form,
+)
+from .causal_options import check_compile_options, check_sizes
+from .causal_session import CausalRunner
+from .causal_text import Message
+from .cpu import thread_count
+from .progress import Callback
+from .report import Report
+from .resolve import ModelSource
+from .schemes import Quantization, resolve_config
+from .session import artifact_kind
+
+__all__ = ["QEFFAutoModelForCausalLM"]
+
+
+class QEFFAutoModelForCausalLM:
+    """A model that continues text.
+
+        model = QEFFAutoModelForCausalLM.from_pretrained("HuggingFaceTB/SmolLM2-135M-Instruct")
+        model.compile(num_cores=2, quantization="awq", ctx_len=2048)
+        model.generate(prompts=["My name is"], generation_len=32)
+
+    Llama, Mistral, Qwen, Gemma, Phi-3, GPT-2, OPT, GPT-NeoX and their kin run natively.
+    """
+
+    def __init__(self, source: ModelSource, runner: CausalRunner | None = None) -> None:
+        self._source = source
+        self._runner = runner
+        self._report: Report | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> QEFFAutoModelForCausalLM:
+        """Finds a model.
+
+        Args:
+            pretrained_model_name_or_path: directory, GGUF file, ``.qeff`` artifact or hub id.
+            kwargs: for an artifact the options of :func:`qeff.load`.
+
+        Raises:
+            OSError: no such model; the message lists what was tried. ValueError: not a causal
+            language model, or one without a native form.
+        """
+        source = resolve_language_model(pretrained_model_name_or_path)
+        if source.is_artifact:
+            kind = artifact_kind(source.path)
+            if kind != "causal_lm":
+                raise Unsupported(
+                    f'{source.path}: holds a model of kind "{kind}": use QEFFAutoModel'
+                )
+            return cls(source, CausalRunner(source.path, **kwargs))
+        if kwargs:
+            raise TypeError(f"from_pretrained: {', '.join(kwargs)}: only for an artifact")
+        reason = why_no_native_form(source)
+        if reason:
+            raise Unsupported(f"{source.name}: {reason}")
+        return cls(source)
+
+    def compile(
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        num_cores: int | None = None,
+        ctx_len: int | None = None,
+        prefill_seq_len: int | None = None,
+        batch_size: int | None = None,
+        full_batch_size: int | None = None,
+        quantization: Quantization = "int8",
+        kv_cache: str = "bf16",
+        calibration: Any = None,
+        strict: bool = False,
+        progress: bool | Callback = True,
+        **options: Any,
+    ) -> str:
+        """Quantizes the model and makes it ready to run.
+
+        Args:
+            out: the artifact to write. None: in the cache (``QEFF_CACHE``), where the same call finds
+                it again.
+            num_cores: threads to run on; None: all.
+            ctx_len: tokens a prompt and its text can have together; None: all the model has, at
+                most 4096.
+            prefill_seq_len: tokens of prompts run together; None: 512.
+            batch_size: texts generated together; None: as many as prompts are given, up to 8.
+            full_batch_size: the same, by QEfficient's name for continuous batching.
+            quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"``, ``"fp8"``, ``"nf4"``, ``"fp4"``,
+                a config object, or None for float.
+            kv_cache: how keys and values are kept: ``"bf16"``, ``"int8"`` or ``"f32"``.
+            calibration: for AWQ and GPTQ: texts, lists or an array of token ids. None: a small
+                built-in text.
+            strict: a layer that cannot be quantized as asked is an error, not a row of the report.
+            progress: show a bar if stderr is a terminal, or a function (done, total, what).
+            options: others of QEfficient's ``compile``, accepted where they mean something here.
+
+        Returns:
+            the path of the ``.qeff`` artifact.
+
+        Raises:
+            TypeError: an unknown option. ValueError: a scheme, option or calibration that does not
+            work. OSError: a file cannot be read or written.
+        """
+        own = [name for name in inspect.signature(self.compile).parameters if name != "options"]
+        kv_cache = check_compile_options(options, own, kv_cache)
+        sizes = {
+            "ctx_len": ctx_len,
+            "prefill_seq_len": prefill_seq_len,
+            "batch_size": full_batch_size if batch_size is None else batch_size,
+        }
+        check_sizes(sizes)
+        if self._source.is_artifact:
+            raise Unsupported(
+                f"{self._source.path}: is compiled already; compile from the original model"
+            )
+        threads = thread_count(num_cores)
+        request = CausalRequest(
+            out=Path(out) if out is not None else None,
+            config=resolve_config(quantization),
+            calibration=calibration,
+            threads=threads,
+            strict=strict,
+            progress=progress,
+        )
+        path, self._report = compile_causal(self._source, request)
+        self._runner = CausalRunner(path, threads, kv_cache=kv_cache, **sizes)
+        return str(path)
+
+    def _ready(self) -> CausalRunner:
+        if self._runner is None:
+            raise InvalidArgument("the model is not compiled: call compile() first")
+        return self._runner
+
+    def generate(
+        self,
+        tokenizer: Any = None,
+        prompts: Any = None,
+        *,
+        generation_len: int | None = None,
+        inputs: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Texts that continue the prompts.
+
+        Args:
+            tokenizer: of transformers, to use instead of the model's own.
+            prompts: a text or several, or token ids.
+            generation_len: most tokens of a text; the same as ``max_new_tokens``.
+            inputs: token ids or the dict of a tokenizer, instead of ``prompts``.
+            options: see :meth:`qeff.causal_session.CausalRunner.generate`.
+
+        Returns:
+            one text a prompt (``str``), or ids for ids; in a list unless one prompt was given.
+        """
+        if (prompts is None) == (inputs is None):
+            raise TypeError("generate: give prompts or inputs")
+        if generation_len is not None:
+            options["max_new_tokens"] = generation_len
+        runner = self._ready()
+        given = inputs if prompts is None else prompts
+        texts = [given] if isinstance(given, str) else given
+        own = tokenizer is None or not all(isinstance(text, str) for text in texts)
+        if own:
+            return runner.generate(given, **options)
+        ids = [list(tokenizer(text)["input_ids"]) for text in texts]
+        plain = runner.generate(ids, **options)
+        if options.get("details"):
+            return plain
+        answers = [tokenizer.decode(row.tolist(), skip_special_tokens=True) for row in plain]
+        return answers[0] if isinstance(given, str) and len(answers) == 1 else answers
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
+        """Piece by piece; see :meth:`qeff.causal_session.CausalRunner.stream`."""
+        return self._ready().stream(prompt, **options)
+
+    def chat(self, messages: str | Sequence[Message], **options: Any) -> Any:
+        """The answer to a conversation; see :meth:`qeff.causal_session.CausalRunner.chat`."""
+        return self._ready().chat(messages, **options)
+
+    @property
+    def report(self) -> Report:
+        """What became of each layer in the last :meth:`compile`."""
+        if self._report is None:
+            raise InvalidArgument("there is no report: call compile() first")
+        return self._report
+
+    def explain(self) -> list[dict[str, Any]]:
+        """How each linear layer runs here."""
+        return self._ready().explain()
+
+    @property
+    def session(self) -> CausalRunner:
+        """The compiled model without the rest."""
+        return self._ready()
+
+    @property
+    def path(self) -> str | None:
+        """The artifact, after :meth:`compile`."""
+        return str(self._runner.path) if self._runner is not None else None
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Copies the artifact to ``path``, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written, or is the artifact itself.
+        """
+        source = self._ready().path
+        assert source is not None
+        target = Path(path)
+        if target.exists() and target.samefile(source):
+            raise IoError(errno.EEXIST, "is the artifact itself", str(target))
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return str(target)
+
+    def __repr__(self) -> str:
+        state = "compiled" if self._runner else "not compiled"
+        return f"<qeff.QEFFAutoModelForCausalLM {self._source.name} {state}>"

@@ -1,0 +1,194 @@
+"""Compiling causal language models: from a directory, a GGUF or a llama2.c file, without torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core, cache
+from ._core import FormatError, InvalidArgument
+from .batch import PackedTokens, pack_rows
+from .calibration import Calibration
+from .causal_text import LanguageTokenizer
+from .config import Config
+from .progress import Callback, progress_bar
+from .report import Report
+from .resolve import ModelSource, resolve_model
+from .schemes import scheme_label
+
+__all__ = ["CausalRequest", "compile_causal", "resolve_language_model", "why_no_native_form"]
+
+_CALIBRATION_TOKENS = 512
+_CALIBRATION_ROWS = 128
+_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+
+
+@dataclass(frozen=True)
+class CausalRequest:
+    """What ``compile`` was asked for.
+
+    Attributes:
+        out: the artifact to write, or None for the cache.
+        config: the recipe.
+        calibration: the argument of that name.
+        threads: to use.
+        strict: a layer not quantized as asked is an error.
+        progress: True: a bar where somebody watches; or a function (done, total, what).
+    """
+
+    out: Path | None
+    config: Config
+    calibration: Any
+    threads: int
+    strict: bool
+    progress: bool | Callback
+
+
+def resolve_language_model(name: Any) -> ModelSource:
+    """Finds a model: as :func:`resolve_model` does, or a file of another format (GGUF, llama2.c)."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) != b"QEFF":
+                return ModelSource(str(name), path)
+    return resolve_model(name)
+
+
+def model_files(source: ModelSource) -> dict[str, str]:
+    """The texts of the model's small files: configuration, tokenizer, chat template."""
+    if source.path.is_dir():
+        found = (name for name in _FILES if (source.path / name).is_file())
+        return {name: (source.path / name).read_text(encoding="utf-8") for name in found}
+    checkpoint = _core.Checkpoint.open(str(source.path))
+    texts = {name: checkpoint.read_text(name) for name in _FILES}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _in_blocks(rows: list[list[int]], length: int) -> PackedTokens:
+    """Tokens of all texts one after the other, cut into blocks; the rest only if it is all."""
+    ids = np.concatenate(
+        [np.asarray(row, np.int64) for row in rows if row] or [np.zeros(0, np.int64)]
+    )
+    if not len(ids):
+        raise InvalidArgument("calibration: the texts have no tokens")
+    blocks = [ids[i : i + length] for i in range(0, len(ids) - length + 1, length)] or [ids]
+    return pack_rows(blocks[:_CALIBRATION_ROWS])
+
+
+def _packed(
+    calibration: Calibration | None, files: Mapping[str, str], source: ModelSource, positions: int
+) -> Any:
+    if calibration is None:
+        return None
+    tokens = calibration.tokens
+    if tokens is None:
+        tokenizer = LanguageTokenizer(files, str(source.path))
+        rows = [tokenizer.encode(text) for text in calibration.texts or []]
+        tokens = _in_blocks(rows, min(_CALIBRATION_TOKENS, positions))
+    return tokens.ids, tokens.offsets
+
+
+def _positions(config: Mapping[str, Any]) -> int:
+    for name in ("max_position_embeddings", "n_positions"):
+        value = config.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return _CALIBRATION_TOKENS
+
+
+def _check_output(out: Path, source: ModelSource) -> None:
+    if out.is_dir():
+        raise InvalidArgument(
+            f"{out}: is a directory; the output is a file, e.g. {out / 'model.qeff'}"
+        )
+    files = source.path.rglob("*") if source.path.is_dir() else [source.path]
+    if out.exists() and any(out.samefile(p) for p in files if p.is_file()):
+        raise InvalidArgument(f"{out}: is a file of the model itself; choose another output")
+
+
+def _cached(source: ModelSource, request: CausalRequest, recipe: dict[str, Any]) -> Path:
+    if source.path.is_file():
+        stat = source.path.stat()
+        recipe = recipe | {"file": [str(source.path.resolve()), stat.st_size, stat.st_mtime_ns]}
+    digest = cache.fingerprint(source.path, recipe | {"kind": "causal_lm"})
+    return cache.artifact_path(source.name, scheme_label(request.config), digest)
+
+
+def _compile(source: ModelSource, request: CausalRequest, path: Path, tokens: Any) -> list[Any]:
+    config = request.config.native() | {"strict": request.strict}
+    arguments = (str(source.path), str(path), config, tokens, request.threads)
+    if callable(request.progress):
+        return _core.compile_causal_lm(*arguments, request.progress)
+    with progress_bar(f"compile {source.name}", request.progress) as show:
+        return _core.compile_causal_lm(*arguments, show)
+
+
+def compile_causal(source: ModelSource, request: CausalRequest) -> tuple[Path, Report]:
+    """Quantizes a language model and writes its artifact, or finds it in the cache.
+
+    Returns:
+        the artifact, and the report of its layers.
+
+    Raises:
+        ValueError, OSError: as the messages say; then nothing half-written remains.
+    """
+    calibration = None
+    if request.config.needs_calibration:
+        calibration = Calibration.make(request.calibration, source.name)
+    recipe: dict[str, Any] = {
+        "config": request.config.native() | {"strict": request.strict},
+        "calibration": calibration.digest() if calibration else None,
+    }
+    if request.out is not None:
+        _check_output(request.out, source)
+    path = request.out or _cached(source, request, recipe)
+    if request.out is None and cache.reusable(path):
+        report = cache.read_report(path)
+        if report is not None:
+            return path, report
+    files = model_files(source)
+    config = LanguageTokenizer(files, str(source.path)).model_config
+    started = time.perf_counter()
+    rows = _compile(source, request, path, _packed(calibration, files, source, _positions(config)))
+    report = Report(
+        rows,
+        model=source.name,
+        scheme=scheme_label(request.config),
+        calibration=calibration.source if calibration else "none",
+        bytes=path.stat().st_size,
+        seconds=round(time.perf_counter() - started, 2),
+    )
+    if request.out is None:
+        cache.write_report(path, report)
+    return path, report
+
+
+def why_no_native_form(source: ModelSource) -> str:
+    """Empty if the model has a native form, else the reason.
+
+    Raises:
+        ValueError: there is no config.json, or it is none. OSError: it cannot be read.
+    """
+    config = source.path / "config.json"
+    if source.path.is_dir() and not config.is_file():
+        raise FormatError(
+            f"{source.path}: has no config.json; expected a Hugging Face model directory"
+        )
+    text = (
+        config.read_text(encoding="utf-8")
+        if source.path.is_dir()
+        else _core.Checkpoint.open(str(source.path)).config
+    )
+    return _core.why_no_native_causal_lm(text)

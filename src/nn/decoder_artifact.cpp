@@ -1,0 +1,100 @@
+#include "nn/decoder_artifact.hpp"
+
+#include <fmt/format.h>
+
+#include "nn/artifact_tokenizer.hpp"
+#include "nn/metadata_reader.hpp"
+#include "qeff/version.hpp"
+
+namespace qeff::nn {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Norm read_norm(const Entries& entries, const std::string& name, std::size_t n, bool with_beta) {
+  return {entries.floats(name + ".weight", n), with_beta ? entries.floats(name + ".bias", n) : nullptr};
+}
+
+/// Rows of these weights can be looked up one by one.
+void check_rows(const Entries& entries, const Linear& linear) {
+  using kernels::WeightFormat;
+  const auto& w = linear.weights;
+  const bool per_row = w.format == WeightFormat::i8 && w.group_size == w.k && !w.input_scale;
+  if (!per_row && w.format != WeightFormat::f32 && w.format != WeightFormat::bf16)
+    throw FormatError(entries.file(), fmt::format("\"{}\" is {}: no rows to look up", linear.name, scheme_name(w)));
+}
+
+}  // namespace
+
+std::vector<DecoderLinear> layer_linears(const DecoderShape& s) {
+  return {{"qkv", s.qkv_size(), s.hidden, &DecoderLayer::qkv},
+          {"attn_out", s.hidden, s.q_size(), &DecoderLayer::attn_out},
+          {"up", s.intermediate * (s.gated() ? 2 : 1), s.hidden, &DecoderLayer::up},
+          {"down", s.hidden, s.intermediate, &DecoderLayer::down}};
+}
+
+std::vector<DecoderNorm> layer_norms(const DecoderShape& s) {
+  const DecoderArchitecture& a = s.architecture();
+  return {{"attn_norm", a.attn_norm, s.hidden, &DecoderLayer::attn_norm},
+          {"post_attn_norm", a.post_attn_norm, s.hidden, &DecoderLayer::post_attn_norm},
+          {"ffn_norm", a.ffn_norm, s.hidden, &DecoderLayer::ffn_norm},
+          {"post_ffn_norm", a.post_ffn_norm, s.hidden, &DecoderLayer::post_ffn_norm},
+          {"q_norm", a.q_norm, s.head_dim, &DecoderLayer::q_norm},
+          {"k_norm", a.k_norm, s.head_dim, &DecoderLayer::k_norm}};
+}
+
+std::string to_json(const DecoderMetadata& metadata, const DecoderShape& s) {
+  Json json{{"kind", kCausalLmKind},
+            {"producer", fmt::format("qeff {}", version)},
+            {"model",
+             {{"model_type", s.model_type},
+              {"layers", s.layers},
+              {"hidden", s.hidden},
+              {"heads", s.heads},
+              {"kv_heads", s.kv_heads},
+              {"head_dim", s.head_dim},
+              {"intermediate", s.intermediate},
+              {"vocab", s.vocab},
+              {"positions", s.positions}}},
+            {"quantization", Json::parse(metadata.quantization)},
+            {"linears", Json::array()}};
+  for (const LinearInfo& linear : metadata.linears) json["linears"].push_back(to_json(linear));
+  return json.dump();
+}
+
+DecoderMetadata read_decoder_metadata(const Artifact& artifact) {
+  const std::string& file = artifact.path();
+  const Json json = Json::parse(artifact.metadata(), nullptr, false);
+  const MetadataReader top(file, json, "the top level");
+  if (const std::string kind = top.text("kind"); kind != kCausalLmKind)
+    throw FormatError(file, fmt::format("holds a model of kind \"{}\", not a causal language model", kind));
+  return {top.at("quantization").dump(), read_linear_infos(top)};
+}
+
+DecoderModel read_decoder(const Artifact& artifact, const DecoderMetadata& metadata) {
+  const Entries entries(artifact);
+  DecoderModel model;
+  model.shape = decoder_shape(file_text(artifact, "config.json"), artifact.path() + ": config.json");
+  const DecoderShape& s = model.shape;
+  const bool layer_norm = s.architecture().norm == NormKind::layer;
+  const auto linear = [&](const std::string& name, std::size_t n, std::size_t k) {
+    return find_linear(entries, metadata.linears, name, n, k, Bias::optional);
+  };
+  model.lm_head = linear("lm_head", s.vocab, s.hidden);
+  const Linear words = s.tied ? model.lm_head : linear("words", s.vocab, s.hidden);
+  check_rows(entries, words);
+  model.words = words.weights;
+  if (!s.architecture().positions.empty())
+    model.positions =
+        entries.floats("positions", (CheckedSize(s.positions) + s.architecture().position_offset) * s.hidden);
+  model.final_norm = read_norm(entries, "final_norm", s.hidden, layer_norm);
+  for (std::size_t i = 0; i < s.layers; ++i) {
+    DecoderLayer& layer = model.layers.emplace_back();
+    for (const auto& [name, n, k, member] : layer_linears(s)) layer.*member = linear(layer_entry(i, name), n, k);
+    for (const auto& [name, tensor, n, member] : layer_norms(s))
+      if (!tensor.empty()) layer.*member = read_norm(entries, layer_entry(i, name), n, layer_norm);
+  }
+  return model;
+}
+
+}  // namespace qeff::nn

@@ -1,0 +1,105 @@
+#include "nn/decoder_calibration.hpp"
+
+#include <algorithm>
+
+namespace qeff::nn {
+namespace {
+
+constexpr std::size_t kPartTokens = 2048;
+
+}  // namespace
+
+DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor)
+    : model_(model), team_{&executor, executor.threads()} {
+  const DecoderShape& s = model.shape;
+  std::size_t longest = 0, most_rows = 0, most_runs = 0;
+  for (std::size_t i = 0; i < batch.sequences(); ++i) {
+    const std::size_t begin = batch.offsets[i], count = batch.offsets[i + 1] - begin;
+    if (parts_.empty() || parts_.back().rows + count > kPartTokens) parts_.push_back({begin, 0, {}});
+    Part& part = parts_.back();
+    part.runs.push_back({part.runs.size(), 0, part.rows, count});
+    part.rows += count;
+    longest = std::max(longest, count);
+    most_rows = std::max(most_rows, part.rows);
+    most_runs = std::max(most_runs, part.runs.size());
+  }
+  ropes_ = RopeTables(s, longest);
+  cache_.emplace_back(1, most_runs, s.kv_heads, s.head_dim, longest, kernels::CachedAs::f32);
+  x_.reserve(batch.ids.size() * s.hidden * sizeof(float));
+  context_.reserve(batch.ids.size() * s.q_size() * sizeof(float));
+  work_.reserve(s, most_rows, team_.threads);
+  for (const Part& part : parts_)
+    for (const TokenRun& run : part.runs)
+      embed_run(model, std::span(batch.ids).subspan(part.begin + run.row, run.count), 0,
+                states(part) + run.row * s.hidden);
+}
+
+float* DecoderCalibration::states(const Part& part) const { return x_.as<float>() + part.begin * model_.shape.hidden; }
+float* DecoderCalibration::context(const Part& part) const {
+  return context_.as<float>() + part.begin * model_.shape.q_size();
+}
+
+float* DecoderCalibration::normalized(const Part& part, const Norm& norm) {
+  const DecoderShape& s = model_.shape;
+  normalize(norm, s.eps, states(part), part.rows, s.hidden, work_.h.as<float>(), team_);
+  return work_.h.as<float>();
+}
+
+float* DecoderCalibration::inner(const Part& part, const Linear& up) {
+  const DecoderShape& s = model_.shape;
+  const float* h = normalized(part, layer().ffn_norm);
+  if (s.gated()) {
+    apply(up, h, part.rows, work_.up.as<float>(), Activation::none, nullptr, team_);
+    activate_inner(s, work_.up.as<float>(), part.rows, work_.inner.as<float>(), team_);
+  } else {
+    apply(up, h, part.rows, work_.inner.as<float>(), s.activation, nullptr, team_);
+  }
+  return work_.inner.as<float>();
+}
+
+template <class Inputs>
+InputStatistics DecoderCalibration::collect(std::size_t n, Inputs&& inputs) {
+  HessianAccumulator seen(n);
+  for (const Part& part : parts_) seen.add({inputs(part), part.rows, n}, *team_.executor);
+  return {seen.hessian(), seen.mean_abs()};
+}
+
+InputStatistics DecoderCalibration::qkv_inputs() {
+  return collect(model_.shape.hidden, [&](const Part& part) { return normalized(part, layer().attn_norm); });
+}
+
+InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv) {
+  const std::size_t i = model_.layers.size() - 1;
+  return collect(model_.shape.q_size(), [&](const Part& part) {
+    float* const rows = work_.qkv.as<float>();
+    apply(qkv, normalized(part, layer().attn_norm), part.rows, rows, Activation::none, nullptr, team_);
+    place_keys(model_, i, ropes_, part.runs, rows, cache_.front(), 0, team_);
+    attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_.scratch, team_);
+    return context(part);
+  });
+}
+
+InputStatistics DecoderCalibration::up_inputs(const Linear& attn_out) {
+  const DecoderShape& s = model_.shape;
+  return collect(s.hidden, [&](const Part& part) {
+    if (!s.parallel)
+      add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, states(part), work_.h.as<float>(), team_);
+    return normalized(part, layer().ffn_norm);
+  });
+}
+
+InputStatistics DecoderCalibration::down_inputs(const Linear& up) {
+  return collect(model_.shape.intermediate, [&](const Part& part) { return inner(part, up); });
+}
+
+void DecoderCalibration::finish(const Linear& attn_out, const Linear& up, const Linear& down) {
+  const DecoderShape& s = model_.shape;
+  float* const h = work_.h.as<float>();
+  for (const Part& part : parts_) {
+    const float* const rows = inner(part, up);
+    if (s.parallel) add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, states(part), h, team_);
+    add_output(down, layer().post_ffn_norm, s, rows, part.rows, states(part), h, team_);
+  }
+}
+
+}  // namespace qeff::nn

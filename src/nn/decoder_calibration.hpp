@@ -1,0 +1,53 @@
+/// @file
+/// The calibration tokens on their way through a decoder, linear by linear: what each linear reads
+/// is summed up before the linear is quantized, and computed by the linears before it.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "nn/decoder_forward.hpp"
+#include "nn/quantize_linear.hpp"
+#include "qeff/calib/hessian.hpp"
+#include "qeff/nn/token_batch.hpp"
+
+namespace qeff::nn {
+
+/// Call once a layer, in this order: qkv_inputs, attn_out_inputs, up_inputs, down_inputs, finish. The
+/// model's last layer is the one at work; its norms must be there.
+/// Memory: a (tokens, hidden) and a (tokens, q_size) matrix and the largest Hessian.
+class DecoderCalibration {
+ public:
+  /// @param model  Its shape, embeddings and norms are read; it must outlive this.
+  DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor);
+
+  [[nodiscard]] InputStatistics qkv_inputs();
+  [[nodiscard]] InputStatistics attn_out_inputs(const Linear& qkv);
+  [[nodiscard]] InputStatistics up_inputs(const Linear& attn_out);
+  [[nodiscard]] InputStatistics down_inputs(const Linear& up);
+  void finish(const Linear& attn_out, const Linear& up, const Linear& down);
+
+ private:
+  /// Whole sequences that run together.
+  struct Part {
+    std::size_t begin = 0, rows = 0;
+    std::vector<TokenRun> runs;
+  };
+  [[nodiscard]] const DecoderLayer& layer() const { return model_.layers.back(); }
+  [[nodiscard]] float* states(const Part& part) const;
+  [[nodiscard]] float* context(const Part& part) const;
+  float* normalized(const Part& part, const Norm& norm);
+  float* inner(const Part& part, const Linear& up);
+  template <class Inputs>
+  [[nodiscard]] InputStatistics collect(std::size_t n, Inputs&& inputs);
+
+  const DecoderModel& model_;
+  Team team_;
+  std::vector<Part> parts_;
+  RopeTables ropes_;
+  mutable AlignedBuffer x_, context_;
+  DecoderWorkspace work_;
+  std::vector<KvCache> cache_;  // one, of one layer
+};
+
+}  // namespace qeff::nn

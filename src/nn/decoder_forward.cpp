@@ -1,0 +1,202 @@
+#include "nn/decoder_forward.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "qeff/core/checked_size.hpp"
+#include "qeff/kernels/matmul.hpp"
+#include "qeff/kernels/table.hpp"
+
+namespace qeff::nn {
+namespace {
+
+constexpr std::size_t kRowsPerTask = 16;    // of steps that work row by row
+constexpr std::size_t kTokensPerTask = 32;  // of attention
+
+/// f(first, last) over all rows, in parts that do not depend on the number of threads.
+template <class F>
+void by_rows(std::size_t m, Team team, F&& f) {
+  if (m <= kRowsPerTask || team.threads == 1) return f(std::size_t{0}, m);
+  team.executor->run((m + kRowsPerTask - 1) / kRowsPerTask, [&](std::size_t i) {
+    f(i * kRowsPerTask, std::min(m, (i + 1) * kRowsPerTask));
+  });
+}
+
+void normalize_rows(const Norm& norm, float eps, const float* x, std::size_t m, std::size_t n, float* out) {
+  const auto& table = kernels::active();
+  if (norm.beta)
+    table.layer_norm(x, nullptr, norm.gamma, norm.beta, eps, out, m, n);
+  else
+    table.rms_norm(x, n, norm.gamma, eps, out, n, m, n);
+}
+
+/// One token of q and k: norms of the heads, then rope.
+void prepare_token(const DecoderModel& model, std::size_t layer, const RopeTables& ropes, std::size_t position,
+                   float* qkv) {
+  const DecoderShape& s = model.shape;
+  const DecoderLayer& l = model.layers[layer];
+  const DecoderLayerShape& how = s.layer[layer];
+  float* const k = qkv + s.q_size();
+  if (l.q_norm.gamma) normalize_rows(l.q_norm, s.eps, qkv, s.heads, s.head_dim, qkv);
+  if (l.k_norm.gamma) normalize_rows(l.k_norm, s.eps, k, s.kv_heads, s.head_dim, k);
+  if (how.rotary)
+    kernels::active().rope(qkv, s.heads + s.kv_heads, s.head_dim, ropes.cos(how.rope, position),
+                           ropes.sin(how.rope, position), ropes.half());
+}
+
+/// Part of a run that one task attends.
+struct Piece {
+  const TokenRun* run = nullptr;
+  std::size_t offset = 0;
+};
+
+Piece find_piece(std::span<const TokenRun> runs, std::size_t index) {
+  for (const TokenRun& run : runs) {
+    const std::size_t pieces = (run.count + kTokensPerTask - 1) / kTokensPerTask;
+    if (index < pieces) return {&run, index * kTokensPerTask};
+    index -= pieces;
+  }
+  return {};
+}
+
+}  // namespace
+
+void DecoderWorkspace::reserve(const DecoderShape& s, std::size_t rows, std::size_t threads) {
+  const auto floats = [&](AlignedBuffer& buffer, std::size_t n) { buffer.reserve(rows * n * sizeof(float)); };
+  floats(x, s.hidden);
+  floats(h, s.hidden);
+  floats(qkv, s.qkv_size());
+  floats(context, s.q_size());
+  floats(up, s.intermediate * (s.gated() ? 2 : 1));
+  floats(inner, s.intermediate);
+  scratch.reserve(threads * round_up(kernels::active().cached_attention_scratch(s.head_dim), 16) * sizeof(float));
+}
+
+void embed_run(const DecoderModel& model, std::span<const std::int32_t> ids, std::size_t first, float* x) {
+  const std::size_t hidden = model.shape.hidden;
+  for (std::size_t t = 0; t < ids.size(); ++t, x += hidden) {
+    unpack_row(model.words, static_cast<std::size_t>(ids[t]), x);
+    if (model.shape.embedding_scale != 1)
+      for (std::size_t i = 0; i < hidden; ++i) x[i] *= model.shape.embedding_scale;
+    if (!model.positions) continue;
+    const float* row = model.positions + (first + t + model.shape.architecture().position_offset) * hidden;
+    for (std::size_t i = 0; i < hidden; ++i) x[i] += row[i];
+  }
+}
+
+void normalize(const Norm& norm, float eps, const float* x, std::size_t m, std::size_t n, float* out, Team team) {
+  by_rows(m, team, [&](std::size_t first, std::size_t last) {
+    normalize_rows(norm, eps, x + first * n, last - first, n, out + first * n);
+  });
+}
+
+void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& ropes,
+                std::span<const TokenRun> runs, float* qkv, KvCache& cache, std::size_t cache_layer, Team team) {
+  const DecoderShape& s = model.shape;
+  const std::size_t stride = s.qkv_size();
+  const auto place = [&](const TokenRun& run, std::size_t first, std::size_t last) {
+    for (std::size_t t = first; t < last; ++t) {
+      float* const row = qkv + (run.row + t) * stride;
+      prepare_token(model, layer, ropes, run.first + t, row);
+      cache.store(cache_layer, run.sequence, run.first + t, row + s.q_size(), row + s.q_size() + s.kv_size());
+    }
+  };
+  if (runs.size() == 1) {
+    by_rows(runs[0].count, team, [&](std::size_t first, std::size_t last) { place(runs[0], first, last); });
+  } else {
+    team.executor->run(runs.size(), [&](std::size_t i) { place(runs[i], 0, runs[i].count); });
+  }
+}
+
+void attend_cache(const DecoderModel& model, std::size_t layer, std::span<const TokenRun> runs, const float* qkv,
+                  const KvCache& cache, std::size_t cache_layer, float* context, AlignedBuffer& scratch, Team team) {
+  const DecoderShape& s = model.shape;
+  const std::size_t group = s.heads / s.kv_heads;
+  std::size_t pieces = 0;
+  for (const TokenRun& run : runs) pieces += (run.count + kTokensPerTask - 1) / kTokensPerTask;
+  const std::size_t tasks = pieces * s.kv_heads, parts = std::min(tasks, team.threads);
+  const std::size_t part = round_up(kernels::active().cached_attention_scratch(s.head_dim), 16);
+  std::atomic<std::size_t> next{0};
+  const auto work = [&](std::size_t p) {
+    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      const std::size_t head = i % s.kv_heads;
+      // The last pieces of a run see the most keys: they go first.
+      const Piece piece = find_piece(runs, pieces - 1 - i / s.kv_heads);
+      const TokenRun& run = *piece.run;
+      kernels::CachedAttentionArgs args;
+      args.tokens = std::min(kTokensPerTask, run.count - piece.offset);
+      args.heads = group;
+      args.head_dim = s.head_dim;
+      args.first = run.first + piece.offset;
+      args.q = qkv + (run.row + piece.offset) * s.qkv_size() + head * group * s.head_dim;
+      args.q_stride = s.qkv_size();
+      args.out = context + (run.row + piece.offset) * s.q_size() + head * group * s.head_dim;
+      args.out_stride = s.q_size();
+      args.window = s.layer[layer].window;
+      args.scale = s.attention_scale;
+      args.softcap = s.attention_softcap;
+      cache.point(args, cache_layer, run.sequence, head);
+      kernels::active().cached_attention(args, scratch.as<float>() + p * part);
+    }
+  };
+  if (parts == 1)
+    work(0);
+  else
+    team.executor->run(parts, work);
+}
+
+void activate_inner(const DecoderShape& s, float* up, std::size_t m, float* inner, Team team) {
+  const std::size_t n = s.intermediate;
+  by_rows(m, team, [&](std::size_t first, std::size_t last) {
+    kernels::active().gate(up + first * 2 * n, n, static_cast<std::uint8_t>(s.activation), inner + first * n, last - first);
+  });
+}
+
+void add_output(const Linear& linear, const Norm& post_norm, const DecoderShape& s, const float* input, std::size_t m,
+                float* x, float* h, Team team) {
+  if (!post_norm.gamma) return apply(linear, input, m, x, Activation::none, x, team);
+  apply(linear, input, m, h, Activation::none, nullptr, team);
+  normalize(post_norm, s.eps, h, m, s.hidden, h, team);
+  for (std::size_t i = 0; i < m * s.hidden; ++i) x[i] += h[i];
+}
+
+void run_layers(const DecoderModel& model, const RopeTables& ropes, std::span<const TokenRun> runs, std::size_t m,
+                KvCache& cache, DecoderWorkspace& w, Team team) {
+  const DecoderShape& s = model.shape;
+  float *x = w.x.as<float>(), *h = w.h.as<float>(), *qkv = w.qkv.as<float>(), *context = w.context.as<float>();
+  float *up = w.up.as<float>(), *inner = w.inner.as<float>();
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    const DecoderLayer& layer = model.layers[i];
+    normalize(layer.attn_norm, s.eps, x, m, s.hidden, h, team);
+    apply(layer.qkv, h, m, qkv, Activation::none, nullptr, team);
+    if (s.parallel) normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
+    place_keys(model, i, ropes, runs, qkv, cache, i, team);
+    attend_cache(model, i, runs, qkv, cache, i, context, w.scratch, team);
+    if (s.gated()) {
+      add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
+      normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
+      apply(layer.up, h, m, up, Activation::none, nullptr, team);
+      activate_inner(s, up, m, inner, team);
+    } else {
+      if (!s.parallel) {
+        add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
+        normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
+      }
+      apply(layer.up, h, m, inner, s.activation, nullptr, team);
+      if (s.parallel) add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
+    }
+    add_output(layer.down, layer.post_ffn_norm, s, inner, m, x, h, team);
+  }
+}
+
+void run_head(const DecoderModel& model, float* x, std::size_t m, float* logits, Team team) {
+  const DecoderShape& s = model.shape;
+  normalize(model.final_norm, s.eps, x, m, s.hidden, x, team);
+  apply(model.lm_head, x, m, logits, Activation::none, nullptr, team);
+  if (s.logit_softcap == 0) return;
+  for (std::size_t i = 0; i < m * s.vocab; ++i)
+    logits[i] = s.logit_softcap * std::tanh(logits[i] / s.logit_softcap);
+}
+
+}  // namespace qeff::nn

@@ -1,0 +1,122 @@
+#include "nn/kv_cache.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <new>
+
+#include "qeff/core/checked_size.hpp"
+#include "qeff/core/minifloat.hpp"
+
+namespace qeff::nn {
+namespace {
+
+using kernels::CachedAs;
+
+constexpr std::size_t kLine = 64, kColumns = 16, kBlock = 64;  // kBlock: keys a kernel reads at once
+
+void write(CachedAs format, std::byte* line, std::size_t column, std::size_t step, float value) noexcept {
+  switch (format) {
+    case CachedAs::f32:
+      std::memcpy(line + column * 4, &value, sizeof value);
+      return;
+    case CachedAs::bf16: {
+      const bf16_t rounded(value);
+      std::memcpy(line + column * 4 + step * 2, &rounded, sizeof rounded);
+      return;
+    }
+    case CachedAs::int8:
+      line[column * 4 + step] = static_cast<std::byte>(static_cast<std::int8_t>(value));
+      return;
+  }
+}
+
+float scale_of(const float* x, std::size_t n) noexcept {
+  float most = 0;
+  for (std::size_t i = 0; i < n; ++i) most = std::max(most, std::abs(x[i]));
+  return most > 0 ? most / 127.0f : 1.0f;
+}
+
+}  // namespace
+
+KvCache::KvCache(std::size_t layers, std::size_t sequences, std::size_t kv_heads,
+                 std::size_t head_dim, std::size_t ctx_len, CachedAs format)
+    : sequences_(sequences),
+      kv_heads_(kv_heads),
+      head_dim_(head_dim),
+      format_(format),
+      steps_(kernels::cache_steps(format)),
+      capacity_(round_up(ctx_len, kBlock)) {
+  key_bytes_ = capacity_ / kColumns * (round_up(head_dim, steps_) / steps_) * kLine;
+  value_pitch_ = capacity_ / steps_ * kLine;
+  value_bytes_ = round_up(head_dim, kColumns) / kColumns * value_pitch_;
+  head_bytes_ = key_bytes_ + value_bytes_ + (format == CachedAs::int8 ? 2 * capacity_ * sizeof(float) : 0);
+  bytes_ = layers * sequences * kv_heads * head_bytes_;
+  memory_.reset(std::calloc(bytes_ + kLine, 1));
+  if (!memory_) throw std::bad_alloc();
+  void* aligned = memory_.get();
+  std::size_t space = bytes_ + kLine;
+  base_ = static_cast<std::byte*>(std::align(kLine, bytes_, aligned, space));
+}
+
+std::byte* KvCache::head(std::size_t layer, std::size_t sequence, std::size_t head) const noexcept {
+  return base_ + ((layer * sequences_ + sequence) * kv_heads_ + head) * head_bytes_;
+}
+
+void KvCache::store(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
+                    const float* value) noexcept {
+  const std::size_t key_lines = round_up(head_dim_, steps_) / steps_;
+  for (std::size_t h = 0; h < kv_heads_; ++h, key += head_dim_, value += head_dim_) {
+    std::byte* const keys = head(layer, sequence, h);
+    std::byte* const values = keys + key_bytes_;
+    float key_inverse = 1, value_inverse = 1;
+    if (format_ == CachedAs::int8) {
+      float* const scales = reinterpret_cast<float*>(values + value_bytes_);
+      scales[position] = scale_of(key, head_dim_);
+      scales[capacity_ + position] = scale_of(value, head_dim_);
+      key_inverse = 1 / scales[position], value_inverse = 1 / scales[capacity_ + position];
+    }
+    const auto code = [&](float x, float inverse) {
+      return format_ == CachedAs::int8 ? std::nearbyint(x * inverse) : x;
+    };
+    std::byte* const panel = keys + position / kColumns * key_lines * kLine;
+    std::byte* const row = values + position / steps_ * kLine;
+    for (std::size_t i = 0; i < head_dim_; ++i) {
+      write(format_, panel + i / steps_ * kLine, position % kColumns, i % steps_, code(key[i], key_inverse));
+      write(format_, row + i / kColumns * value_pitch_, i % kColumns, position % steps_,
+            code(value[i], value_inverse));
+    }
+  }
+}
+
+void KvCache::copy(std::size_t from, std::size_t to, std::size_t length) noexcept {
+  const std::size_t keys = round_up(length, kColumns) / kColumns * (key_bytes_ * kColumns / capacity_);
+  const std::size_t values = round_up(length, steps_) / steps_ * kLine;
+  const std::size_t layers = bytes_ / (sequences_ * kv_heads_ * head_bytes_);
+  for (std::size_t l = 0; l < layers; ++l)
+    for (std::size_t h = 0; h < kv_heads_; ++h) {
+      const std::byte* source = head(l, from, h);
+      std::byte* target = head(l, to, h);
+      std::memcpy(target, source, keys);
+      for (std::size_t p = 0; p < value_bytes_; p += value_pitch_)
+        std::memcpy(target + key_bytes_ + p, source + key_bytes_ + p, values);
+      const std::size_t scales = key_bytes_ + value_bytes_;
+      for (std::size_t p = scales; p < head_bytes_; p += capacity_ * sizeof(float))
+        std::memcpy(target + p, source + p, length * sizeof(float));
+    }
+}
+
+void KvCache::point(kernels::CachedAttentionArgs& args, std::size_t layer, std::size_t sequence,
+                    std::size_t h) const noexcept {
+  const std::byte* const keys = head(layer, sequence, h);
+  args.format = format_;
+  args.keys = keys;
+  args.values = keys + key_bytes_;
+  args.value_pitch = value_pitch_;
+  if (format_ != CachedAs::int8) return;
+  args.key_scales = reinterpret_cast<const float*>(args.values + value_bytes_);
+  args.value_scales = args.key_scales + capacity_;
+}
+
+}  // namespace qeff::nn

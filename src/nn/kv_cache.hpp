@@ -1,0 +1,48 @@
+/// @file
+/// Keys and values of the tokens so far, in the form KernelTable::cached_attention reads.
+///
+/// int8: a scale max|x| / 127 for each token and head, of keys and of values.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+#include "qeff/kernels/table.hpp"
+#include "qeff/nn/decoder_architecture.hpp"
+
+namespace qeff::nn {
+
+class KvCache {
+ public:
+  KvCache(std::size_t layers, std::size_t sequences, std::size_t kv_heads, std::size_t head_dim,
+          std::size_t ctx_len, kernels::CachedAs format);
+
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  [[nodiscard]] kernels::CachedAs format() const noexcept { return format_; }
+
+  /// Stores key and value (kv_heads, head_dim) of the token at `position`.
+  void store(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
+             const float* value) noexcept;
+  /// Copies the first `length` tokens of one sequence to another, all layers.
+  void copy(std::size_t from, std::size_t to, std::size_t length) noexcept;
+  /// Fills in where the keys and values of a head are, and how.
+  void point(kernels::CachedAttentionArgs& args, std::size_t layer, std::size_t sequence,
+             std::size_t head) const noexcept;
+
+ private:
+  struct Free {
+    void operator()(void* p) const noexcept { std::free(p); }
+  };
+  [[nodiscard]] std::byte* head(std::size_t layer, std::size_t sequence, std::size_t head) const noexcept;
+
+  std::size_t sequences_, kv_heads_, head_dim_;
+  kernels::CachedAs format_;
+  std::size_t steps_, capacity_;
+  std::size_t key_bytes_, value_pitch_, value_bytes_, head_bytes_;  // of one head
+  std::size_t bytes_;
+  std::unique_ptr<void, Free> memory_;  // zeroed by the system when first touched
+  std::byte* base_;
+};
+
+}  // namespace qeff::nn
