@@ -81,7 +81,7 @@ if ! $quick; then
     echo 1 > "$results/asan-ubsan.failed"
   fi
 
-  if setup_aarch64_root && build_preset aarch64; then
+  if setup_aarch64_root && build_preset aarch64 --target embed_ids qeff_{core,math,quant,format,kernels}_tests; then
     # The emulator, not the program, aborts when a forked child starts threads.
     ctest_suite aarch64 build/aarch64 -L '^(core|math|quant|format|kernels)$' -E 'Fork'
     arm_program=build/aarch64/tests/embed_ids

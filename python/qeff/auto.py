@@ -19,7 +19,7 @@ from .options import check_options
 from .report import Report
 from .resolve import ModelSource, resolve_model
 from .schemes import Quantization, resolve_config
-from .session import Pooling, Runner, load, pooling_name
+from .session import Pooling, Runner, artifact_kind, load, pooling_name
 
 __all__ = ["QEFFAutoModel"]
 
@@ -77,6 +77,10 @@ class QEFFAutoModel:
         """
         source = resolve_model(pretrained_model_name_or_path)
         if source.is_artifact:
+            if artifact_kind(source.path) == "causal_lm":
+                raise Unsupported(
+                    f"{source.path}: holds a causal language model: use QEFFAutoModelForCausalLM"
+                )
             return cls(source, pooling, runner=load(source.path, kwargs.get("num_cores")))
         reason = why_not_native(source.path)
         if not reason:

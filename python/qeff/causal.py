@@ -24,7 +24,7 @@ from .cpu import thread_count
 from .progress import Callback
 from .report import Report
 from .resolve import ModelSource
-from .schemes import Quantization, resolve_config
+from .schemes import Quantization, resolve_language_model_config
 from .session import artifact_kind
 
 __all__ = ["QEFFAutoModelForCausalLM"]
@@ -101,8 +101,9 @@ class QEFFAutoModelForCausalLM:
             prefill_seq_len: tokens of prompts run together; None: 512.
             batch_size: texts generated together; None: as many as prompts are given, up to 8.
             full_batch_size: the same, by QEfficient's name for continuous batching.
-            quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"``, ``"fp8"``, ``"nf4"``, ``"fp4"``,
-                a config object, or None for float.
+            quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"`` (groups of 64, int8 activations
+                with a scale for each), ``"fp8"``, ``"nf4"``, ``"fp4"``, a config object, or None for
+                float.
             kv_cache: how keys and values are kept: ``"bf16"``, ``"int8"`` or ``"f32"``.
             calibration: for AWQ and GPTQ: texts, lists or an array of token ids. None: a small
                 built-in text.
@@ -132,7 +133,7 @@ class QEFFAutoModelForCausalLM:
         threads = thread_count(num_cores)
         request = CausalRequest(
             out=Path(out) if out is not None else None,
-            config=resolve_config(quantization),
+            config=resolve_language_model_config(quantization),
             calibration=calibration,
             threads=threads,
             strict=strict,

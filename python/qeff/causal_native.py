@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +21,15 @@ from .progress import Callback, progress_bar
 from .report import Report
 from .resolve import ModelSource, resolve_model
 from .schemes import scheme_label
+from .session import artifact_kind
 
-__all__ = ["CausalRequest", "compile_causal", "resolve_language_model", "why_no_native_form"]
+__all__ = [
+    "CausalRequest",
+    "compile_causal",
+    "is_language_model",
+    "resolve_language_model",
+    "why_no_native_form",
+]
 
 _CALIBRATION_TOKENS = 512
 _CALIBRATION_ROWS = 128
@@ -64,6 +72,24 @@ def resolve_language_model(name: Any) -> ModelSource:
             if file.read(4) != b"QEFF":
                 return ModelSource(str(name), path)
     return resolve_model(name)
+
+
+def is_language_model(name: Any) -> bool:
+    """Whether a model is one to generate text with: an artifact of that kind, a GGUF or llama2.c file, or
+    a directory whose ``architectures`` say so and that has a native form."""
+    source = resolve_language_model(name)
+    if source.is_artifact:
+        return artifact_kind(source.path) == "causal_lm"
+    if source.path.is_file():
+        return True
+    path = source.path / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        return False  # whoever reads it next says what is wrong
+    names = (config.get("architectures") or []) if isinstance(config, dict) else []
+    heads = ("ForCausalLM", "LMHeadModel")
+    return any(str(n).endswith(heads) for n in names) and not why_no_native_form(source)
 
 
 def model_files(source: ModelSource) -> dict[str, str]:

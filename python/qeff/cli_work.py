@@ -8,15 +8,17 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import _core
 from ._core import InvalidArgument
 from .auto import QEFFAutoModel
+from .causal import QEFFAutoModelForCausalLM
+from .causal_native import is_language_model
 from .config import AffineConfig, Config
 from .cpu import cpu_info, roof
 from .resolve import resolve_model
-from .schemes import resolve_config
+from .schemes import resolve_config, resolve_language_model_config
 from .sts import sts_score
 
 Document = dict[str, Any]
@@ -40,9 +42,14 @@ def emit(document: Document, as_json: bool, show: Callable[[Document], None]) ->
         show(document)
 
 
-def make_config(scheme: str, bits: int | None = None, group_size: int | None = None) -> Config:
+def make_config(
+    scheme: str,
+    bits: int | None = None,
+    group_size: int | None = None,
+    language_model: bool = False,
+) -> Config:
     """The recipe of a scheme with other bits or groups."""
-    config = resolve_config(scheme)
+    config = resolve_language_model_config(scheme) if language_model else resolve_config(scheme)
     changes: Document = {}
     for name, value in (("bits", bits), ("group_size", group_size)):
         if value is not None:
@@ -79,11 +86,18 @@ def compile_model(
     num_cores: int | None = None,
     pooling: str | None = None,
     strict: bool = False,
-) -> QEFFAutoModel:
-    """Finds and compiles a model."""
-    config = make_config(scheme, bits, group_size)
+) -> QEFFAutoModel | QEFFAutoModelForCausalLM:
+    """Finds and compiles a model of either kind."""
+    language_model = is_language_model(model)
+    config = make_config(scheme, bits, group_size, language_model)
     texts = read_lines(str(calibration)) if calibration else None
-    loaded = QEFFAutoModel.from_pretrained(model, pooling=pooling)
+    if language_model and pooling is not None:
+        raise InvalidArgument(f"{model}: is a causal language model; it has no pooling")
+    loaded = (
+        QEFFAutoModelForCausalLM.from_pretrained(model)
+        if language_model
+        else QEFFAutoModel.from_pretrained(model, pooling=pooling)
+    )
     loaded.compile(out, quantization=config, calibration=texts, num_cores=num_cores, strict=strict)
     return loaded
 
@@ -94,7 +108,10 @@ def open_model(
     """A model ready to run: an artifact as it is, anything else compiled by ``scheme`` into the cache."""
     if resolve_model(model).is_artifact:
         return QEFFAutoModel.from_pretrained(model, pooling=pooling, num_cores=num_cores)
-    return compile_model(model, None, scheme=scheme, num_cores=num_cores, pooling=pooling)
+    if is_language_model(model):
+        raise InvalidArgument(f"{model}: is a causal language model; it has no embeddings")
+    compiled = compile_model(model, None, scheme=scheme, num_cores=num_cores, pooling=pooling)
+    return cast("QEFFAutoModel", compiled)
 
 
 def evaluate_sts(

@@ -70,6 +70,26 @@ def resolve_config(quantization: Quantization) -> Config:
     )
 
 
+_LANGUAGE_MODEL_SCHEMES: dict[str, Callable[[], Config]] = {
+    "int8": lambda: AffineConfig(bits=8, granularity="per_group", group_size=64),
+    "int4": lambda: AffineConfig(
+        bits=4, granularity="per_group", group_size=64, symmetric=False, activations="int8"
+    ),
+    "awq": lambda: AWQConfig(group_size=64, activations="int8"),
+    "gptq": lambda: GPTQConfig(group_size=64, activations="int8"),
+}
+
+
+def resolve_language_model_config(quantization: Quantization) -> Config:
+    """As :func:`resolve_config`, with what suits language models behind the names: groups of 64, whose
+    int8 activations have a scale of their own. Decoding is then bound by reading the weights."""
+    if isinstance(quantization, str):
+        make = _LANGUAGE_MODEL_SCHEMES.get(quantization.lower().replace("-", "_"))
+        if make is not None:
+            return make()
+    return resolve_config(quantization)
+
+
 def scheme_label(config: Config) -> str:
     """A short name of a recipe for file names and tables, e.g. ``gptq4-g128``."""
     if isinstance(config, NoQuantization):

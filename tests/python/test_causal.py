@@ -14,43 +14,7 @@ import numpy as np
 import pytest
 import qeff
 from qeff.causal_text import LanguageTokenizer, StopFilter, _RustCodec
-
-TEMPLATE = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{{ eos_token }}{% endfor %}"
-    "{% if messages|length > 6 %}{{ raise_exception('too long') }}{% endif %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-
-
-def make_llama(directory: Path) -> Path:
-    """A tiny Llama with random weights and a tokenizer of bytes, as a Hugging Face directory."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    tokenizers = pytest.importorskip("tokenizers")
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))
-    tokenizer.add_special_tokens(["<s>", "</s>"])
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.save(str(directory / "tokenizer.json"))
-    settings = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": TEMPLATE}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
-    torch.manual_seed(1)
-    config = transformers.LlamaConfig(
-        vocab_size=len(vocab),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.3,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    transformers.LlamaForCausalLM(config).eval().save_pretrained(directory)
-    return directory
+from tiny_llama import make_llama
 
 
 @pytest.fixture(scope="module")
@@ -467,6 +431,18 @@ def test_qeff_generate_prints_the_text(model: qeff.QEFFAutoModelForCausalLM) -> 
     bad = run(*arguments, "--top-p", "7")
     assert bad.returncode == 3
     assert "top_p" in bad.stderr
+
+
+def test_qeff_compile_knows_a_language_model(llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.qeff"
+    done = run("compile", llama, out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert {row["scheme"] for row in qeff.load(out).explain()} == {"i8", "i8 g64"}
+    assert qeff.load(out).generate([5, 6], max_new_tokens=2).shape == (2,)
+    for arguments in (("encode", out), ("compile", llama, tmp_path / "x.qeff", "--pooling", "mean")):
+        refused = run(*arguments, text="a")
+        assert refused.returncode == 3
+        assert "causal language model" in refused.stderr
 
 
 def test_qeff_eval_measures_perplexity_and_divergence(

@@ -15,8 +15,9 @@ extern const std::array<const kernels::KernelTable*, 5> emulated_tables;
 
 }  // namespace qeff::test
 
-/// The native kernels; on x86 also the emulated ones, whether or not this machine has the instructions.
-#if defined(__x86_64__)
+/// The native kernels; on x86, without sanitizers, also the emulated ones, whether or not this machine has
+/// the instructions.
+#if defined(QEFF_HAVE_EMULATED_KERNELS)
 #define QEFF_INSTANTIATE_FOR_ALL_KERNELS(suite) \
   QEFF_INSTANTIATE_FOR_ISAS(suite);             \
   INSTANTIATE_TEST_SUITE_P(Emulated, suite, testing::ValuesIn(qeff::test::emulated_tables), qeff::test::table_name)
