@@ -33,7 +33,7 @@ namespace {
 
 using Floats = py::array_t<float>;
 
-constexpr std::array<std::string_view, 3> kv_names = {"f32", "bf16", "int8"};
+constexpr std::array<std::string_view, 4> kv_names = {"f32", "bf16", "int8", "int4"};
 
 /// A session with what Python needs beside it. A second thread gets an error, not a wait.
 class Session {

@@ -104,7 +104,7 @@ class QEFFAutoModelForCausalLM:
             quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"`` (groups of 64, int8 activations
                 with a scale for each), ``"fp8"``, ``"nf4"``, ``"fp4"``, a config object, or None for
                 float.
-            kv_cache: how keys and values are kept: ``"bf16"``, ``"int8"`` or ``"f32"``.
+            kv_cache: how keys and values are kept: ``"bf16"``, ``"int8"``, ``"int4"`` or ``"f32"``.
             calibration: for AWQ and GPTQ: texts, lists or an array of token ids. None: a small
                 built-in text.
             strict: a layer that cannot be quantized as asked is an error, not a row of the report.

@@ -116,7 +116,7 @@ def _falsy(value: Any) -> bool:
     return value is None or value is False or value == 0
 
 
-_KV_CACHES = ("bf16", "int8", "f32")
+_KV_CACHES = ("bf16", "int8", "int4", "f32")
 # Of QEfficient's compile, without any effect here, whatever the value.
 _IGNORED = (
     "aic_enable_depth_first",

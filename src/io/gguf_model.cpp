@@ -116,8 +116,7 @@ std::unique_ptr<const CheckpointSource> open_gguf_model(MappedFile mapped) {
   ModelParts parts;
   parts.config = gguf_config(*file);
   parts.tensors = model_tensors(*file);
-  parts.texts = {{"config.json", [config = parts.config] { return config; }},
-                 {"tokenizer.json", [file] { return gguf_tokenizer(*file); }},
+  parts.texts = {{"tokenizer.json", [file] { return gguf_tokenizer(*file); }},
                  {"tokenizer_config.json", [file] { return gguf_tokenizer_config(*file); }},
                  {"generation_config.json", [file] { return gguf_generation_config(*file); }}};
   return make_model_file(file->path(), std::move(parts), file);

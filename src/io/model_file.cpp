@@ -73,6 +73,7 @@ class ModelFile final : public CheckpointSource {
   std::vector<std::size_t> shape(std::string_view name) const override { return find(name).shape; }
   std::vector<std::string> files() const override { return {path_}; }
   std::string read_text(const std::string& relative_path) const override {
+    if (relative_path == "config.json") return parts_.config;
     const auto found = parts_.texts.find(relative_path);
     return found == parts_.texts.end() ? std::string() : found->second();
   }

@@ -22,8 +22,10 @@ kernels::CachedAs cached_as(KvFormat format) {
       return kernels::CachedAs::bf16;
     case KvFormat::int8:
       return kernels::CachedAs::int8;
+    case KvFormat::int4:
+      return kernels::CachedAs::int4;
   }
-  throw InvalidArgument("kv_cache is none of f32, bf16, int8");
+  throw InvalidArgument("kv_cache is none of f32, bf16, int8, int4");
 }
 
 /// Sets a flag while a call runs; a second call finds it set.

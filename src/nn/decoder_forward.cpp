@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "nn/hadamard.hpp"
 #include "qeff/core/checked_size.hpp"
 #include "qeff/kernels/matmul.hpp"
 #include "qeff/kernels/table.hpp"
@@ -99,11 +100,16 @@ void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& 
     for (std::size_t t = first; t < last; ++t) {
       float* const row = qkv + (run.row + t) * stride;
       prepare_token(model, layer, ropes, run.first + t, row);
+      if (cache.rotated()) rotate_heads(row, s.heads + 2 * s.kv_heads, s.head_dim);
       cache.store(cache_layer, run.sequence, run.first + t, row + s.q_size(), row + s.q_size() + s.kv_size());
     }
   };
   if (runs.size() == 1) {
-    by_rows(runs[0].count, team, [&](std::size_t first, std::size_t last) { place(runs[0], first, last); });
+    // Cut at even positions, where no byte of the cache belongs to two tasks.
+    const std::size_t odd = runs[0].first % 2;
+    by_rows(odd + runs[0].count, team, [&](std::size_t first, std::size_t last) {
+      place(runs[0], first - std::min(first, odd), last - odd);
+    });
   } else {
     team.executor->run(runs.size(), [&](std::size_t i) { place(runs[i], 0, runs[i].count); });
   }
@@ -138,6 +144,8 @@ void attend_cache(const DecoderModel& model, std::size_t layer, std::span<const 
       args.softcap = s.attention_softcap;
       cache.point(args, cache_layer, run.sequence, head);
       kernels::active().cached_attention(args, scratch.as<float>() + p * part);
+      if (!cache.rotated()) continue;
+      for (std::size_t t = 0; t < args.tokens; ++t) rotate_heads(args.out + t * args.out_stride, group, s.head_dim);
     }
   };
   if (parts == 1)

@@ -29,13 +29,34 @@ void write(CachedAs format, std::byte* line, std::size_t column, std::size_t ste
     case CachedAs::int8:
       line[column * 4 + step] = static_cast<std::byte>(static_cast<std::int8_t>(value));
       return;
+    case CachedAs::int4: {
+      std::byte& both = line[column * 4 + step / 2];
+      const auto code = static_cast<std::byte>(static_cast<std::int8_t>(value)) & std::byte{15};
+      both = step % 2 ? (both & std::byte{15}) | code << 4 : (both & std::byte{240}) | code;
+      return;
+    }
   }
 }
 
-float scale_of(const float* x, std::size_t n) noexcept {
-  float most = 0;
-  for (std::size_t i = 0; i < n; ++i) most = std::max(most, std::abs(x[i]));
-  return most > 0 ? most / 127.0f : 1.0f;
+bool has_scales(CachedAs format) noexcept { return format >= CachedAs::int8; }
+
+/// NaN if a value is NaN or Inf. int4 has one code more below zero: the largest value becomes it, whatever its sign.
+float scale_of(CachedAs format, const float* x, std::size_t n) noexcept {
+  float most = 0, poison = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (std::abs(x[i]) > std::abs(most)) most = x[i];
+    poison += x[i] * 0.0f;
+  }
+  if (poison != 0) return poison;
+  if (most == 0) return 1.0f;
+  return format == CachedAs::int4 ? most / -8.0f : std::abs(most) / 127.0f;
+}
+
+float code_of(CachedAs format, float x, float inverse) noexcept {
+  if (!has_scales(format)) return x;
+  if (std::isnan(inverse)) return 0.0f;
+  const float code = std::nearbyint(x * inverse);
+  return format == CachedAs::int4 ? std::min(code, 7.0f) : code;
 }
 
 }  // namespace
@@ -51,7 +72,7 @@ KvCache::KvCache(std::size_t layers, std::size_t sequences, std::size_t kv_heads
   key_bytes_ = capacity_ / kColumns * (round_up(head_dim, steps_) / steps_) * kLine;
   value_pitch_ = capacity_ / steps_ * kLine;
   value_bytes_ = round_up(head_dim, kColumns) / kColumns * value_pitch_;
-  head_bytes_ = key_bytes_ + value_bytes_ + (format == CachedAs::int8 ? 2 * capacity_ * sizeof(float) : 0);
+  head_bytes_ = key_bytes_ + value_bytes_ + (has_scales(format) ? 2 * capacity_ * sizeof(float) : 0);
   bytes_ = layers * sequences * kv_heads * head_bytes_;
   memory_.reset(std::calloc(bytes_ + kLine, 1));
   if (!memory_) throw std::bad_alloc();
@@ -71,21 +92,18 @@ void KvCache::store(std::size_t layer, std::size_t sequence, std::size_t positio
     std::byte* const keys = head(layer, sequence, h);
     std::byte* const values = keys + key_bytes_;
     float key_inverse = 1, value_inverse = 1;
-    if (format_ == CachedAs::int8) {
+    if (has_scales(format_)) {
       float* const scales = reinterpret_cast<float*>(values + value_bytes_);
-      scales[position] = scale_of(key, head_dim_);
-      scales[capacity_ + position] = scale_of(value, head_dim_);
+      scales[position] = scale_of(format_, key, head_dim_);
+      scales[capacity_ + position] = scale_of(format_, value, head_dim_);
       key_inverse = 1 / scales[position], value_inverse = 1 / scales[capacity_ + position];
     }
-    const auto code = [&](float x, float inverse) {
-      return format_ == CachedAs::int8 ? std::nearbyint(x * inverse) : x;
-    };
     std::byte* const panel = keys + position / kColumns * key_lines * kLine;
     std::byte* const row = values + position / steps_ * kLine;
     for (std::size_t i = 0; i < head_dim_; ++i) {
-      write(format_, panel + i / steps_ * kLine, position % kColumns, i % steps_, code(key[i], key_inverse));
+      write(format_, panel + i / steps_ * kLine, position % kColumns, i % steps_, code_of(format_, key[i], key_inverse));
       write(format_, row + i / kColumns * value_pitch_, i % kColumns, position % steps_,
-            code(value[i], value_inverse));
+            code_of(format_, value[i], value_inverse));
     }
   }
 }
@@ -114,7 +132,7 @@ void KvCache::point(kernels::CachedAttentionArgs& args, std::size_t layer, std::
   args.keys = keys;
   args.values = keys + key_bytes_;
   args.value_pitch = value_pitch_;
-  if (format_ != CachedAs::int8) return;
+  if (!has_scales(format_)) return;
   args.key_scales = reinterpret_cast<const float*>(args.values + value_bytes_);
   args.value_scales = args.key_scales + capacity_;
 }

@@ -1,7 +1,8 @@
 /// @file
 /// Keys and values of the tokens so far, in the form KernelTable::cached_attention reads.
 ///
-/// int8: a scale max|x| / 127 for each token and head, of keys and of values.
+/// int8, int4: a scale for each token and head, of keys and of values: max|x| / 127, and x / -8 for the x of largest
+/// magnitude.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +21,10 @@ class KvCache {
 
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
   [[nodiscard]] kernels::CachedAs format() const noexcept { return format_; }
+  /// Whether queries, keys, values and the resulting context are to go through rotate_heads.
+  [[nodiscard]] bool rotated() const noexcept { return format_ == kernels::CachedAs::int4; }
 
-  /// Stores key and value (kv_heads, head_dim) of the token at `position`.
+  /// Stores key and value (kv_heads, head_dim) of the token at `position`. int4: positions 2 i and 2 i + 1 share bytes.
   void store(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
              const float* value) noexcept;
   /// Copies the first `length` tokens of one sequence to another, all layers.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "nn/kv_cache.hpp"
@@ -111,11 +112,13 @@ struct CachedProblem {
   /// What the cache holds of a row of k or v.
   static std::vector<double> held(const float* x, std::size_t n, CachedAs format) {
     float most = 0;
-    for (std::size_t i = 0; i < n; ++i) most = std::max(most, std::abs(x[i]));
+    for (std::size_t i = 0; i < n; ++i) most = std::abs(x[i]) > std::abs(most) ? x[i] : most;
+    const float scale = format == CachedAs::int8 ? std::abs(most) / 127 : most / -8;
     std::vector<double> values(x, x + n);
     for (std::size_t i = 0; i < n; ++i) {
       if (format == CachedAs::bf16) values[i] = static_cast<double>(static_cast<float>(bf16_t(x[i])));
-      if (format == CachedAs::int8) values[i] = std::nearbyint(x[i] * (1 / (most / 127))) * (most / 127);
+      if (format >= CachedAs::int8)
+        values[i] = std::min(std::nearbyint(x[i] * (1 / scale)), format == CachedAs::int8 ? 127.0f : 7.0f) * scale;
     }
     return values;
   }
@@ -146,7 +149,7 @@ struct CachedProblem {
 };
 
 TEST_P(DecoderKernelsOnIsa, CachedAttentionIsRightInEveryFormat) {
-  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8}) {
+  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8, CachedAs::int4}) {
     CachedProblem(1, 1, 1, 1, format).expect_right(0, 1, 0, 0);
     CachedProblem(70, 2, 2, 7, format).expect_right(0, 70, 0, 0);
     const CachedProblem grouped(150, 6, 2, 20, format);
@@ -159,7 +162,7 @@ TEST_P(DecoderKernelsOnIsa, CachedAttentionIsRightInEveryFormat) {
 }
 
 TEST_P(DecoderKernelsOnIsa, ATokenGetsTheSameBytesAloneAndInABlock) {
-  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8}) {
+  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8, CachedAs::int4}) {
     const CachedProblem p(140, 4, 2, 24, format);
     const auto all = p.run(0, 140, 33, 0);
     for (const std::size_t t : {0u, 1u, 63u, 64u, 65u, 139u}) {
@@ -169,8 +172,18 @@ TEST_P(DecoderKernelsOnIsa, ATokenGetsTheSameBytesAloneAndInABlock) {
   }
 }
 
+TEST_P(DecoderKernelsOnIsa, AKeyThatIsNotANumberIsNeverTakenForOne) {
+  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8, CachedAs::int4}) {
+    CachedProblem p(20, 1, 1, 16, format);
+    p.k[7 * 16 + 3] = std::numeric_limits<float>::quiet_NaN();
+    p.cache.store(1, 2, 7, p.k.data() + 7 * 16, p.v.data() + 7 * 16);
+    EXPECT_TRUE(std::isnan(p.run(19, 1, 0, 0)[0]));
+    EXPECT_FALSE(std::isnan(p.run(6, 1, 0, 0)[0]));
+  }
+}
+
 TEST_P(DecoderKernelsOnIsa, ACopiedPrefixAttendsAsTheOriginal) {
-  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8}) {
+  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8, CachedAs::int4}) {
     CachedProblem p(81, 2, 1, 10, format);
     const auto before = p.run(76, 1, 0, 0);
     p.cache.copy(2, 0, 77);

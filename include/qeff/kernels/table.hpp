@@ -44,11 +44,11 @@ struct AttentionArgs {
 };
 
 /// Form of cached keys and values.
-enum class CachedAs : std::uint8_t { f32, bf16, int8 };
+enum class CachedAs : std::uint8_t { f32, bf16, int8, int4 };
 
 /// Reduction indices in one line (64 bytes) of cached keys or values.
 [[nodiscard]] QEFF_INLINE constexpr std::size_t cache_steps(CachedAs format) noexcept {
-  return format == CachedAs::f32 ? 1 : format == CachedAs::bf16 ? 2 : 4;
+  return std::size_t{1} << static_cast<unsigned>(format);
 }
 
 /// Causal attention of consecutive new tokens of one sequence, for the query heads that share one head
@@ -69,7 +69,7 @@ struct CachedAttentionArgs {
   const std::byte* keys = nullptr;
   const std::byte* values = nullptr;
   std::size_t value_pitch = 0;          ///< Bytes from one panel of values to the next.
-  const float* key_scales = nullptr;    ///< One a key, up to a multiple of 64; int8 only, else null.
+  const float* key_scales = nullptr;    ///< One a key, up to a multiple of 64; of integers, else null.
   const float* value_scales = nullptr;
   float* out = nullptr;           ///< (tokens, heads, head_dim), tokens out_stride apart
   std::size_t out_stride = 0;

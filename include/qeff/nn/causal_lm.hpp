@@ -25,7 +25,7 @@
 namespace qeff {
 
 /// How keys and values are kept between calls.
-enum class KvFormat : std::uint8_t { f32, bf16, int8 };
+enum class KvFormat : std::uint8_t { f32, bf16, int8, int4 };
 
 /// A loaded model: weights only, immutable, shared by any number of sessions.
 class CausalLm {

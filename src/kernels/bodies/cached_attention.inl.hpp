@@ -50,6 +50,24 @@ struct Int8Lines {
 };
 
 template <class S>
+struct Int4Lines {
+  static constexpr std::size_t kSteps = 8;
+  static constexpr std::size_t kBytes = 64;
+  QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[8]) noexcept {
+    const auto codes = S::load(reinterpret_cast<const std::int32_t*>(p));
+    v[0] = code<28>(codes), v[1] = code<24>(codes), v[2] = code<20>(codes), v[3] = code<16>(codes);
+    v[4] = code<12>(codes), v[5] = code<8>(codes), v[6] = code<4>(codes);
+    v[7] = S::to_f32(S::template sar<28>(codes));
+  }
+
+ private:
+  template <int kUp>
+  QEFF_INLINE static typename S::F32 code(typename S::I32 codes) noexcept {
+    return S::to_f32(S::template sar<28>(S::template shl<kUp>(codes)));
+  }
+};
+
+template <class S>
 class CachedAttention {
   using F32 = typename S::F32;
   using Args = CachedAttentionArgs;
@@ -69,7 +87,7 @@ class CachedAttention {
     std::size_t q_stride, out_stride;
 
     Work(std::size_t head_dim, float* scratch) noexcept {
-      q_stride = (head_dim + 3) / 4 * 4;
+      q_stride = (head_dim + 7) / 8 * 8;
       out_stride = padded(head_dim);
       q = scratch;
       scores = q + kBlockRows * padded(head_dim);
@@ -92,6 +110,7 @@ class CachedAttention {
         case CachedAs::f32: block<FloatLines<S>>(args, work, r, n); break;
         case CachedAs::bf16: block<Bf16Lines<S>>(args, work, r, n); break;
         case CachedAs::int8: block<Int8Lines<S>>(args, work, r, n); break;
+        case CachedAs::int4: block<Int4Lines<S>>(args, work, r, n); break;
       }
     }
   }
@@ -140,7 +159,7 @@ class CachedAttention {
     for (std::size_t i = 0; i < steps; i += Lines::kSteps, lines += Lines::kBytes) {
       F32 w[Lines::kSteps];
       Lines::load(lines, w);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (std::size_t k = 0; k < Lines::kSteps; ++k)
 #pragma GCC unroll 16
         for (int r = 0; r < kR; ++r)

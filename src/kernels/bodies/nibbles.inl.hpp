@@ -16,14 +16,15 @@ template <class S>
 class Nibbles {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
+  static constexpr int kRows = S::kDotRows;
 
  public:
   /// Rows [m_begin, m_end) of panel `panel`.
   static void panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel) noexcept {
-    for (std::size_t m = m_begin; m < m_end; m += S::kRows) {
-      const std::size_t rows = m_end - m < S::kRows ? m_end - m : S::kRows;
-      alignas(64) float block[S::kRows * kPanel];
-      by_rows<S::kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, m, panel, block); });
+    for (std::size_t m = m_begin; m < m_end; m += kRows) {
+      const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
+      alignas(64) float block[kRows * kPanel];
+      by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, m, panel, block); });
       if (args.accumulators == nullptr) finish<S>(args, m, rows, panel, block, nullptr);
     }
   }
@@ -75,7 +76,7 @@ class Nibbles {
     typename S::Part parts[kR];
     for (auto& p : parts) p = S::no_part();
     for (std::size_t l = 0; l < 8; ++l) {
-      if constexpr (kR <= kStreamingRows && !kHigh) prefetch(lines + l * 64);
+      if constexpr (kR < kStreamingRows && !kHigh) prefetch(lines + l * 64);
       const auto both = S::load_bytes(lines + l * 64);
       const auto codes = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
 #pragma GCC unroll 16

@@ -20,7 +20,7 @@ namespace qeff::kernels::simd {
 struct Avx2 {
   static constexpr Isa kIsa = Isa::avx2;
   static constexpr int kRows = 6;  // 12 sums + 2 weights + 1 activation of 16 registers
-  static constexpr int kDotRows = 4;  // 8 sums + 2 weights + 2 of an activation + the constant 1 + 1
+  static constexpr int kDotRows = 4;  // 8 sums + 2 weights + 2 of an activation + 1 constant + 1
 
   struct F32 { __m256 lo, hi; };
   struct I32 { __m256i lo, hi; };

@@ -21,8 +21,8 @@ namespace qeff::kernels::simd {
 
 struct Portable {
   static constexpr Isa kIsa = Isa::portable;
-  static constexpr int kRows = 4;     ///< Rows of a register tile of float or 4-bit products.
-  static constexpr int kDotRows = 4;  ///< The same of dot.
+  static constexpr int kRows = 4;     ///< Rows of a register tile of float products.
+  static constexpr int kDotRows = 4;  ///< The same of dot and nibble_dot.
 
   struct F32 { float at[16]; };
   struct I32 { std::int32_t at[16]; };
