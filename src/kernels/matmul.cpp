@@ -20,6 +20,8 @@ using kernels::PackedView;
 constexpr std::size_t kMostActivationBytes = std::size_t{1} << 20;
 /// Products below which handing work to another thread costs more than it saves.
 constexpr std::size_t kLeastParallelWork = 200'000;
+/// Products of one part of a large matmul: short enough that no thread waits long for another's last part.
+constexpr std::size_t kPartWork = 1'000'000;
 
 /// Memory of this thread, reused by all calls.
 struct Workspace {
@@ -56,7 +58,8 @@ void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& 
 void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Executor& executor) {
   const PackedView& w = *args.weights;
   const std::size_t work = rows * w.n * w.k, panels = w.panels();
-  const std::size_t parts = work < kLeastParallelWork ? 1 : std::min((panels + 1) / 2, executor.threads() * 3);
+  const std::size_t wanted = std::max(executor.threads() * 3, work / kPartWork);
+  const std::size_t parts = work < kLeastParallelWork ? 1 : std::min((panels + 1) / 2, wanted);
   executor.run(parts, [&](std::size_t part) {
     AlignedBuffer& scratch = workspace().scratch;
     scratch.reserve(t.scratch_bytes(w, rows));
