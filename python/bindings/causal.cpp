@@ -102,6 +102,7 @@ GenerationOptions options_of(const py::dict& from) {
   o.prefill_chunk = option(from, "prefill_chunk", o.prefill_chunk);
   o.prompt_lookup_num_tokens = option(from, "prompt_lookup_num_tokens", o.prompt_lookup_num_tokens);
   o.prompt_lookup_ngram = option(from, "prompt_lookup_ngram", o.prompt_lookup_ngram);
+  o.num_assistant_tokens = option(from, "num_assistant_tokens", o.num_assistant_tokens);
   o.logprobs = option(from, "logprobs", o.logprobs);
   o.top_logprobs = option(from, "top_logprobs", o.top_logprobs);
   s.temperature = option(from, "temperature", s.temperature);
@@ -161,10 +162,16 @@ py::dict stats_dict(const GenerationStats& s) {
 }
 
 py::tuple generate(Session& self, const std::vector<std::vector<std::int32_t>>& prompts,
-                   const py::dict& options, const py::object& on_token) {
-  const GenerationOptions recipe = options_of(options);
+                   const py::dict& options, const py::object& on_token, Session* draft) {
+  GenerationOptions recipe = options_of(options);
   const TokenCallback callback = callback_of(on_token);
   const Session::Use use(self);
+  std::optional<Session::Use> assistant;
+  if (draft) {
+    assistant.emplace(*draft);
+    assistant->generator().reset();
+    recipe.draft = &assistant->model();
+  }
   GenerationResult result;
   {
     const py::gil_scoped_release no_gil;
@@ -316,7 +323,7 @@ void bind_session(py::module_& m) {
       .def("run", &run, py::arg("chunks"),
            "chunks: (sequence, int32 ids, whether logits of all tokens); logits (rows, vocab).")
       .def("generate", &generate, py::arg("prompts"), py::arg("options"),
-           py::arg("on_token") = py::none(),
+           py::arg("on_token") = py::none(), py::arg("draft") = nullptr,
            "(texts, stats); options by the names of generate.hpp and sampler.hpp.\n\n"
            "on_token(prompt, sample, id): False ends that text, an exception everything.")
       .def("perplexity", &measure_perplexity, py::arg("ids"), py::arg("ctx") = 512,

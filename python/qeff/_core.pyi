@@ -425,6 +425,7 @@ class CausalSession:
         prompts: Sequence[Sequence[int]],
         options: dict[str, Any],
         on_token: Callable[[int, int, int], bool] | None = None,
+        draft: CausalSession | None = None,
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]: ...
     def perplexity(
         self,

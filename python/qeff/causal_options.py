@@ -17,6 +17,7 @@ _WHOLE = {
     "prefill_chunk": 1,
     "prompt_lookup_num_tokens": 0,
     "prompt_lookup_ngram": 1,
+    "num_assistant_tokens": 1,
     "top_k": 0,
     "top_logprobs": 0,
     "seed": 0,
@@ -133,7 +134,8 @@ _IGNORED = (
 # Refused unless they are off: what to do instead.
 _REFUSED = {
     "mxfp6_matmul": 'MXFP6 is a format of another device: use quantization="fp8" or "awq"',
-    "num_speculative_tokens": "speculate with generate(prompt_lookup_num_tokens=…)",
+    "num_speculative_tokens": "speculate with generate(prompt_lookup_num_tokens=…) or "
+    "generate(assistant_model=…)",
     "prefill_only": "prefill and decode are one model here",
     "enable_qnn": "QNN compiles for another device",
     "qnn_config": "QNN compiles for another device",

@@ -146,6 +146,16 @@ def _prompt_list(prompts: Any) -> tuple[list[Any], bool]:
     return list(prompts), False
 
 
+def _runner_of(assistant: Any) -> CausalRunner | None:
+    """The argument ``assistant_model``: what ``qeff.load`` returns, or a compiled model."""
+    runner = getattr(assistant, "session", assistant)
+    if runner is not None and not isinstance(runner, CausalRunner):
+        raise TypeError(
+            f"assistant_model must be a compiled language model, not {type(assistant).__name__}"
+        )
+    return runner
+
+
 class CausalRunner:
     """A causal language model from a ``.qeff`` artifact; make it with :func:`qeff.load`.
 
@@ -250,6 +260,8 @@ class CausalRunner:
         streamer: Any = None,
         go_on: Callable[[], bool] | None = None,
     ) -> GenerationOutput:
+        given = dict(given)
+        assistant = _runner_of(given.pop("assistant_model", None))
         options = generation_options(given, self.tokenizer.eos_ids)
         if self._prefill is not None:
             options.setdefault("prefill_chunk", self._prefill)
@@ -275,7 +287,8 @@ class CausalRunner:
         if streamer is not None:
             streamer.put(np.array(ids, np.int64))
         session = self._session_for(len(ids) * samples)
-        rows, stats = session.generate(ids, options, on_token if watched else None)
+        draft = assistant._session_for(len(ids) * samples) if assistant else None
+        rows, stats = session.generate(ids, options, on_token if watched else None, draft)
         return GenerationOutput([self._text(r, ids, watchers, as_text) for r in rows], stats)
 
     def _text(
@@ -307,7 +320,9 @@ class CausalRunner:
                 ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty``, ``presence_penalty``,
                 ``frequency_penalty``, ``seed``, ``seeds`` (one a prompt), ``num_return_sequences``,
                 ``stop`` (texts), ``eos_token_id``, ``prompt_lookup_num_tokens``,
-                ``prompt_lookup_ngram``, ``logprobs``, ``top_logprobs``, ``do_sample``.
+                ``prompt_lookup_ngram``, ``assistant_model`` (a smaller language model of the
+                same vocabulary that proposes tokens, ``num_assistant_tokens`` (5) at a time),
+                ``logprobs``, ``top_logprobs``, ``do_sample``.
 
         Returns:
             The generated text of each prompt, without the prompt: for texts ``str``, for ids an

@@ -40,6 +40,18 @@ void validate_prompts(std::span<const std::vector<std::int32_t>> prompts,
   }
 }
 
+void validate_draft(const GenerationOptions& o, std::size_t texts, const SequenceModel& model) {
+  if (!o.draft) return;
+  require(o.draft != &model, "the draft is the model itself");
+  require(o.prompt_lookup_num_tokens == 0, "proposals come from a draft or from prompt lookup, not both");
+  require(o.num_assistant_tokens > 0, "num_assistant_tokens must be at least 1, not 0");
+  require(o.draft->vocab_size() == model.vocab_size(), "the draft has a vocabulary of ", o.draft->vocab_size(),
+          ", the model one of ", model.vocab_size());
+  const std::size_t together = std::min(model.sequences(), texts);
+  require(o.draft->sequences() >= together, "the draft has ", o.draft->sequences(), " sequences; ", together,
+          " texts are generated together");
+}
+
 void validate_options(const GenerationOptions& o, std::size_t prompts, std::size_t vocab) {
   validate(o.sampling);
   require(o.max_new_tokens > 0, "max_new_tokens must be at least 1, not 0");
@@ -76,6 +88,7 @@ GenerationResult Generator::generate(std::span<const std::vector<std::int32_t>> 
   const Turn turn(busy_);
   validate_options(options, prompts.size(), model_.vocab_size());
   validate_prompts(prompts, model_);
+  validate_draft(options, prompts.size() * options.num_return_sequences, model_);
   return Generation(model_, held_, prompts, options, on_token).run();
 }
 

@@ -20,19 +20,20 @@ Generation::Generation(SequenceModel& model, HeldTokens& held, Prompts prompts,
       ctx_len_(model.ctx_len()),
       reading_(prompts.size(), Reading::no),
       begun_(prompts.size() * options.num_return_sequences),
+      proposals_(options.draft ? options.num_assistant_tokens : options.prompt_lookup_num_tokens),
       top_(options.top_logprobs) {
   const std::size_t slots = std::min(model.sequences(), begun_.size());
-  const std::size_t proposals = options.prompt_lookup_num_tokens;
+  if (options.draft) draft_.emplace(*options.draft, slots, ctx_len_ + 1 + proposals_);
   slots_.reserve(slots);
   for (std::size_t s = 0; s < slots; ++s) slots_.emplace_back(options, vocab_);
   held_.resize(model.sequences());
   for (std::size_t s = 0; s < held_.size(); ++s) {
     if (model.length(s) != held_[s].size()) held_[s].clear();  // somebody else was here
-    held_[s].reserve(ctx_len_ + 1 + proposals);
+    held_[s].reserve(ctx_len_ + 1 + proposals_);
   }
   for (std::size_t s = 0; s < slots; ++s) slots_[s].length = held_[s].size();
   chunks_.reserve(slots);
-  logits_.resize(slots * (1 + proposals) * vocab_);
+  logits_.resize(slots * (1 + proposals_) * vocab_);
   for (std::size_t p = 0; p < prompts.size(); ++p)
     for (std::size_t sample = 0; sample < options.num_return_sequences; ++sample) {
       GeneratedText& text = result_.texts.emplace_back();
@@ -160,8 +161,18 @@ void Generation::take_over(std::size_t sequence, std::span<const std::int32_t> p
 /// Proposals must fit into the context, and no more make sense than may be generated.
 std::size_t Generation::most_proposed(std::size_t sequence) const {
   const std::size_t generated = slots_[sequence].text->ids.size();
-  return std::min({options_.prompt_lookup_num_tokens, ctx_len_ - held_[sequence].size(),
+  return std::min({proposals_, ctx_len_ - held_[sequence].size(),
                    options_.max_new_tokens - generated - 1});
+}
+
+void Generation::propose(std::size_t sequence) {
+  auto& held = held_[sequence];
+  const std::size_t before = held.size(), most = most_proposed(sequence);
+  if (draft_)
+    draft_->append(sequence, held, most);
+  else
+    append_proposal(held, options_.prompt_lookup_ngram, most);
+  slots_[sequence].proposed = held.size() - before;
 }
 
 /// Collects the chunks of the next run. @return their rows of logits.
@@ -171,13 +182,9 @@ std::size_t Generation::gather() {
   for (std::size_t s = 0; s < slots_.size(); ++s) {
     Slot& slot = slots_[s];
     if (!slot.text) continue;
-    auto& held = held_[s];
+    const auto& held = held_[s];
     const bool reads = slot.text->ids.empty();
-    if (!reads) {
-      const std::size_t before = held.size();
-      append_proposal(held, options_.prompt_lookup_ngram, most_proposed(s));
-      slot.proposed = held.size() - before;
-    }
+    if (!reads) propose(s);
     const std::size_t left = held.size() - slot.length;
     const std::size_t taken = reads ? std::min(left, budget) : left;
     if (taken == 0) continue;

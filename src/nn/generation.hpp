@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "nn/draft.hpp"
 #include "nn/stop_strings.hpp"
 #include "qeff/nn/generate.hpp"
 
@@ -55,6 +57,7 @@ class Generation {
 
   [[nodiscard]] std::size_t gather();
   [[nodiscard]] std::size_t most_proposed(std::size_t sequence) const;
+  void propose(std::size_t sequence);
   void run_model(std::size_t rows);
   void consume();
   void extend(std::size_t sequence, std::span<const float> rows);
@@ -72,6 +75,8 @@ class Generation {
   std::vector<std::uint8_t> begun_;  ///< By text.
   std::size_t first_waiting_ = 0;    ///< All texts before it have begun.
   std::size_t active_ = 0;
+  std::size_t proposals_;  ///< Most of a run and text.
+  std::optional<Draft> draft_;
   std::vector<CausalChunk> chunks_;
   std::vector<float> logits_;
   std::vector<TokenLogProb> top_;

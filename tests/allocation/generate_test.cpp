@@ -39,6 +39,11 @@ TEST(Allocations, NoneAreMadeWhileTokensAreGenerated) {
   };
   options.prompt_lookup_num_tokens = 4;
   EXPECT_EQ(allocations_while_writing(options), 0u) << "prompt lookup";
+  options.prompt_lookup_num_tokens = 0;
+  ScriptedModel draft(4, 128, 97);
+  options.draft = &draft;
+  EXPECT_EQ(allocations_while_writing(options), 0u) << "draft";
+  options.draft = nullptr;
   options.sampling = {.temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.1f};
   EXPECT_EQ(allocations_while_writing(options), 0u) << "top-p";
   options.sampling.top_k = 40;

@@ -264,6 +264,44 @@ TEST(PromptLookup, GivesTheSameTokensInFewerRuns) {
     }
 }
 
+TEST(Draft, ChangesTheRunsAndNotTheTokens) {
+  // The draft agrees with the model except after every seventh token.
+  const auto near = [](std::span<const std::int32_t> tokens, std::span<float> logits) {
+    ScriptedModel::hashed(tokens, logits);
+    if (tokens.back() % 7 == 0) std::ranges::reverse(logits);
+  };
+  const Prompts prompts = {tokens_of(1, 20), tokens_of(2, 13), tokens_of(3, 1), tokens_of(4, 69)};
+  for (const float temperature : {0.0f, 1.0f})
+    for (const std::size_t ctx : {30u, 70u}) {
+      GenerationOptions options{.max_new_tokens = 60};
+      options.sampling = {.temperature = temperature, .seed = 2};
+      ScriptedModel plain_model(2, 70, vocab), model(2, 70, vocab), draft(2, ctx, vocab, near);
+      const auto plain = run(plain_model, prompts, options);
+      options.draft = &draft;
+      options.num_assistant_tokens = 4;
+      const auto result = run(model, prompts, options);
+      for (std::size_t p = 0; p < prompts.size(); ++p) {
+        EXPECT_EQ(result.texts[p].ids, plain.texts[p].ids);
+        EXPECT_EQ(result.texts[p].reason, plain.texts[p].reason);
+      }
+      EXPECT_GT(result.stats.proposed_tokens, 0u);
+      EXPECT_LE(result.stats.runs, plain.stats.runs);
+      EXPECT_EQ(draft.length(0) + draft.length(1), 0u);
+    }
+}
+
+TEST(Draft, OneThatCannotServeIsRefused) {
+  ScriptedModel model(2, 70, vocab), other(2, 70, vocab + 1), narrow(1, 70, vocab);
+  const Prompts prompts = {{1}, {2}};
+  GenerationOptions options{.max_new_tokens = 2};
+  options.draft = &model;
+  expect_message<InvalidArgument>([&] { (void)run(model, prompts, options); }, {"the model itself"});
+  options.draft = &other;
+  expect_message<InvalidArgument>([&] { (void)run(model, prompts, options); }, {"vocabulary of 98"});
+  options.draft = &narrow;
+  expect_message<InvalidArgument>([&] { (void)run(model, prompts, options); }, {"1 sequences", "2 texts"});
+}
+
 TEST(PromptLookup, AnEosInsideAProposalEndsTheText) {
   const auto rule = periodic(5, 1000);
   const Prompts prompts = {{10, 11, 12, 13, 14, 10, 11, 12, 13, 14}};

@@ -64,6 +64,8 @@ struct GenerationOptions {
   std::size_t prefill_chunk = 512;        ///< Most prompt tokens of a run.
   std::size_t prompt_lookup_num_tokens = 0;  ///< Most proposed tokens of a run and text; 0: off.
   std::size_t prompt_lookup_ngram = 3;       ///< Longest n; shorter ones are tried after it.
+  SequenceModel* draft = nullptr;  ///< Proposes tokens; of the same vocabulary, used by nobody else.
+  std::size_t num_assistant_tokens = 5;  ///< Most tokens that the draft proposes to a run and text.
   bool logprobs = false;                     ///< Log-probabilities of the chosen tokens,
   std::size_t top_logprobs = 0;              ///< and of the most likely ones.
 };
@@ -98,7 +100,7 @@ struct GenerationStats {
   std::size_t prompt_tokens = 0;  ///< Run through the model,
   std::size_t reused_tokens = 0;  ///< or taken over from a sequence that held them.
   std::size_t generated_tokens = 0, runs = 0;
-  std::size_t proposed_tokens = 0, accepted_tokens = 0;  ///< Of prompt lookup.
+  std::size_t proposed_tokens = 0, accepted_tokens = 0;  ///< Of prompt lookup or draft.
   double prefill_seconds = 0, decode_seconds = 0;        ///< Runs with and without prompt tokens.
 };
 
