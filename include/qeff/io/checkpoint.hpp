@@ -24,6 +24,13 @@ namespace qeff {
 
 class CheckpointSource;
 
+/// How a tensor lies in its file.
+struct StoredTensor {
+  std::string_view type;  ///< As "bfloat16"; in a GGUF or llama2.c file as ggml calls it: "Q4_1".
+  std::vector<std::size_t> shape;
+  std::size_t bytes = 0;
+};
+
 /// An opened model; immutable. Views point into read-only mappings.
 class Checkpoint {
  public:
@@ -50,6 +57,8 @@ class Checkpoint {
   /// Sizes of floats(), slowest dimension first: (out, in) of a projection.
   /// @throws FormatError as tensor().
   [[nodiscard]] std::vector<std::size_t> shape(std::string_view name) const;
+  /// Whatever it is stored as. @throws FormatError as tensor().
+  [[nodiscard]] StoredTensor stored(std::string_view name) const;
   /// Paths of the weight files, for AtomicFile: an output may not be one of them.
   [[nodiscard]] std::vector<std::string> files() const;
   /// Text of a small file of the directory (tokenizer, pooling), or empty if it is not there. A
