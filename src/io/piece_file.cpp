@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
@@ -161,6 +162,8 @@ void PieceFile::read_piece(std::span<const std::byte> message) {
 
 void PieceFile::make_table() {
   if (texts_.size() <= kEnd) throw FormatError(path_, "has fewer than 3 pieces");
+  if (!std::ranges::all_of(scores_, [](float score) { return std::isfinite(score); }))
+    throw FormatError(path_, "has a score that is not a number");
   table_.metadata = {
       {"tokenizer.ggml.model", std::string_view("llama")},
       {"tokenizer.ggml.tokens", std::vector<std::string_view>(texts_.begin(), texts_.end())},
