@@ -149,9 +149,14 @@ void bind_checkpoint(py::module_& m) {
       .def(
           "describe",
           [](const Checkpoint& self, const std::string& name) {
-            return describe(self.tensor(name));
+            const StoredTensor stored = self.stored(name);
+            py::dict row;
+            row["dtype"] = stored.type;
+            row["shape"] = py::tuple(py::cast(stored.shape));
+            row["nbytes"] = stored.bytes;
+            return row;
           },
-          py::arg("name"), "dtype, shape and nbytes of one tensor.")
+          py::arg("name"), "dtype, shape and nbytes of one tensor as it is stored.")
       .def(
           "tensor",
           [](const py::object& self, const std::string& name) {

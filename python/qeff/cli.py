@@ -197,7 +197,7 @@ def encode(
 def inspect(
     path: Annotated[
         str,
-        typer.Argument(metavar="PATH", help="A .qeff or .safetensors file, or a model directory."),
+        typer.Argument(metavar="PATH", help="A .qeff, .safetensors, GGUF or llama2.c file, or a model directory."),
     ],
     as_json: Json = False,
 ) -> None:
@@ -243,7 +243,7 @@ def explain(
     from . import cli_work as work
 
     numbers = work.parse_numbers(rows, "--rows") if rows is not None else None
-    layers = work.open_model(model, scheme, num_cores, None).explain(numbers, measure)
+    layers = work.explain_model(model, scheme, num_cores, numbers, measure)
     work.emit({"model": model, "layers": layers}, as_json, work.show_layers)
 
 
@@ -337,6 +337,7 @@ def bench_model(
     work.show(work.bench_model(model, options, schemes, shapes), as_json, markdown, plot)
 
 
+bench.command(name="llm")(guarded(cli_causal.bench))
 app.command()(guarded(cli_causal.generate))
 app.command()(guarded(cli_causal.chat))
 evaluate.command()(guarded(cli_causal.perplexity))

@@ -141,3 +141,33 @@ def kl(
     runner = work.open_language_model(model, scheme, num_cores, None, kv_cache)
     original = work.open_language_model(reference, "none", num_cores, None, kv_cache)
     work.kl(model, reference, runner, original, text, ctx, tokens, as_json)
+
+
+def bench(
+    model: Model,
+    schemes: Annotated[str, typer.Option(help="Schemes to compile by, between commas.")] = "int8",
+    tests: Annotated[
+        str, typer.Option(help="Prompts (pp) and texts (tg) of so many tokens, between commas.")
+    ] = "pp128,pp512,tg64",
+    batch: Annotated[str, typer.Option(help="Sequences at once, between commas.")] = "1",
+    kv_cache: Annotated[str, typer.Option(help="bf16, int8, f32, between commas.")] = "bf16",
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 5,
+    threads: Cores = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to a file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Time a language model: tokens a second of prompts and texts."""
+    from .bench import llm
+    from .cli_work import emit
+
+    options = llm.LlmOptions(
+        tests=llm.parse_tests(tests, batch),
+        schemes=tuple(part.strip() for part in schemes.split(",")),
+        kv_caches=tuple(part.strip() for part in kv_cache.split(",")),
+        rounds=rounds,
+        threads=threads,
+    )
+    document = llm.bench_llm(model, options)
+    if markdown is not None:
+        markdown.write_text(llm.llm_markdown(document), encoding="utf-8")
+    emit(document, as_json, lambda made: print(llm.llm_markdown(made), end=""))

@@ -14,7 +14,7 @@ from . import _core
 from ._core import InvalidArgument
 from .auto import QEFFAutoModel
 from .causal import QEFFAutoModelForCausalLM
-from .causal_native import is_language_model
+from .causal_native import is_language_model, resolve_language_model
 from .config import AffineConfig, Config
 from .cpu import cpu_info, roof
 from .resolve import resolve_model
@@ -22,6 +22,8 @@ from .schemes import resolve_config, resolve_language_model_config
 from .sts import sts_score
 
 Document = dict[str, Any]
+
+_MODEL_FILES = {".qeff": "artifact", ".gguf": "gguf", ".bin": "llama2.c", "": "llama2.c"}
 
 _PLACES = {
     "registers": "from registers",
@@ -114,6 +116,17 @@ def open_model(
     return cast("QEFFAutoModel", compiled)
 
 
+def explain_model(
+    model: str, scheme: str, num_cores: int | None, rows: list[int] | None, measure: bool
+) -> list[Document]:
+    """The layers of ``qeff explain``."""
+    if not is_language_model(model):
+        return open_model(model, scheme, num_cores, None).explain(rows, measure)
+    from .cli_causal_work import open_language_model
+
+    return open_language_model(model, scheme, num_cores, None, "bf16").explain(rows, measure)
+
+
 def evaluate_sts(
     model: str, text: Path, scheme: str, num_cores: int | None, pooling: str | None
 ) -> Document:
@@ -157,10 +170,12 @@ def _tensor_rows(tensors: Mapping[str, Mapping[str, Any]]) -> list[Document]:
     ]
 
 
-def _inspect_directory(path: Path) -> Document:
+def _inspect_checkpoint(path: Path, kind: str) -> Document:
     checkpoint = _core.Checkpoint.open(str(path))
     config = json.loads(checkpoint.config)
-    reason = _core.why_not_native(checkpoint.config)
+    reason = _core.why_no_native_causal_lm(checkpoint.config) and _core.why_not_native(
+        checkpoint.config
+    )
     facts = {
         "model_type": config.get("model_type"),
         "architectures": config.get("architectures"),
@@ -169,7 +184,7 @@ def _inspect_directory(path: Path) -> Document:
     tensors = {name: checkpoint.describe(name) for name in checkpoint.names()}
     return {
         "path": str(path),
-        "kind": "directory",
+        "kind": kind,
         "metadata": facts,
         "tensors": _tensor_rows(tensors),
     }
@@ -190,13 +205,15 @@ def inspect_path(name: str) -> Document:
             "metadata": header["metadata"],
             "tensors": _tensor_rows(header["tensors"]),
         }
-    if path.is_file() and path.suffix not in {"", ".qeff"}:
+    if path.is_file() and path.suffix not in _MODEL_FILES:
         raise InvalidArgument(
-            f"{name}: is neither a .qeff nor a .safetensors file nor a model directory"
+            f"{name}: is neither a .qeff nor a .safetensors file, nor a GGUF or llama2.c file, "
+            "nor a model directory"
         )
-    source = resolve_model(name)
+    source = resolve_language_model(name)
     if not source.is_artifact:
-        return _inspect_directory(source.path)
+        kind = _MODEL_FILES.get(source.path.suffix, "llama2.c")
+        return _inspect_checkpoint(source.path, "directory" if source.path.is_dir() else kind)
     artifact = _core.Artifact.open(str(source.path), True)
     tensors = {str(row["name"]): row for row in artifact.entries}
     return {

@@ -64,6 +64,11 @@ std::vector<std::size_t> Checkpoint::shape(std::string_view name) const {
   return source_->shape(name);
 }
 
+StoredTensor Checkpoint::stored(std::string_view name) const {
+  require_tensor(name);
+  return source_->stored(name);
+}
+
 std::vector<std::string> Checkpoint::files() const { return source_->files(); }
 
 std::string Checkpoint::read_text(const std::string& relative_path) const {

@@ -102,6 +102,10 @@ class DirectorySource final : public CheckpointSource {
   std::vector<std::size_t> shape(std::string_view name) const override {
     return tensor(name).shape;
   }
+  StoredTensor stored(std::string_view name) const override {
+    const TensorView& view = tensor(name);
+    return {info(view.dtype).name, view.shape, view.nbytes};
+  }
   std::vector<std::string> files() const override {
     std::vector<std::string> paths;
     for (const auto& file : open_) paths.push_back(file->path());

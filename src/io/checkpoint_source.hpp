@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "qeff/core/tensor_view.hpp"
+#include "qeff/io/checkpoint.hpp"
 #include "qeff/io/mapped_file.hpp"
 
 namespace qeff {
@@ -28,6 +29,7 @@ class CheckpointSource {
   [[nodiscard]] virtual const TensorView& tensor(std::string_view name) const = 0;
   [[nodiscard]] virtual std::vector<float> floats(std::string_view name) const = 0;
   [[nodiscard]] virtual std::vector<std::size_t> shape(std::string_view name) const = 0;
+  [[nodiscard]] virtual StoredTensor stored(std::string_view name) const = 0;
   [[nodiscard]] virtual std::vector<std::string> files() const = 0;
   /// @pre stays_inside(relative_path)
   [[nodiscard]] virtual std::string read_text(const std::string& relative_path) const = 0;

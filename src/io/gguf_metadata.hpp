@@ -17,7 +17,9 @@ namespace qeff {
 /// value has another type.
 class GgufMetadata {
  public:
-  explicit GgufMetadata(const GgufFile& file) : table_(file.table()), file_(file.path()) {}
+  explicit GgufMetadata(const GgufFile& file) : GgufMetadata(file.table(), file.path()) {}
+  /// Both are borrowed.
+  GgufMetadata(const GgufTable& table, const std::string& file) : table_(table), file_(file) {}
 
   [[nodiscard]] const std::string& file() const noexcept { return file_; }
   [[nodiscard]] std::optional<std::size_t> size(std::string_view key) const;

@@ -116,9 +116,11 @@ std::unique_ptr<const CheckpointSource> open_gguf_model(MappedFile mapped) {
   ModelParts parts;
   parts.config = gguf_config(*file);
   parts.tensors = model_tensors(*file);
-  parts.texts = {{"tokenizer.json", [file] { return gguf_tokenizer(*file); }},
-                 {"tokenizer_config.json", [file] { return gguf_tokenizer_config(*file); }},
-                 {"generation_config.json", [file] { return gguf_generation_config(*file); }}};
+  parts.texts = {{"tokenizer.json", [file] { return gguf_tokenizer(file->table(), file->path()); }},
+                 {"tokenizer_config.json",
+                  [file] { return gguf_tokenizer_config(file->table(), file->path()); }},
+                 {"generation_config.json",
+                  [file] { return gguf_generation_config(file->table(), file->path()); }}};
   return make_model_file(file->path(), std::move(parts), file);
 }
 

@@ -29,9 +29,9 @@ struct GgufArchitecture {
 [[nodiscard]] std::string gguf_config(const GgufFile& file);
 
 /// Texts of tokenizer.json, tokenizer_config.json and generation_config.json; empty without a
-/// tokenizer in the file. @throws FormatError, Unsupported
-[[nodiscard]] std::string gguf_tokenizer(const GgufFile& file);
-[[nodiscard]] std::string gguf_tokenizer_config(const GgufFile& file);
-[[nodiscard]] std::string gguf_generation_config(const GgufFile& file);
+/// tokenizer in the table. @throws FormatError, Unsupported
+[[nodiscard]] std::string gguf_tokenizer(const GgufTable& table, const std::string& file);
+[[nodiscard]] std::string gguf_tokenizer_config(const GgufTable& table, const std::string& file);
+[[nodiscard]] std::string gguf_generation_config(const GgufTable& table, const std::string& file);
 
 }  // namespace qeff

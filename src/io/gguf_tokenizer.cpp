@@ -49,8 +49,10 @@ std::string dump(const Json& json, const std::string& file) {
 
 class TokenizerWriter {
  public:
-  explicit TokenizerWriter(const GgufFile& file)
-      : metadata_(file), vocabulary_(metadata_), model_(required_text("tokenizer.ggml.model")) {
+  TokenizerWriter(const GgufTable& table, const std::string& file)
+      : metadata_(table, file),
+        vocabulary_(metadata_),
+        model_(required_text("tokenizer.ggml.model")) {
     if (model_ != "gpt2" && model_ != "llama")
       throw Unsupported(str(metadata_.file(), ": tokenizer '", model_,
                             "'; qeff reads gpt2 (bytes) and llama (SentencePiece)"));
@@ -246,22 +248,22 @@ class TokenizerWriter {
   const WordRule* rule_ = nullptr;  // of a byte-level vocabulary
 };
 
-bool has_tokenizer(const GgufFile& file) {
-  return file.table().metadata.contains("tokenizer.ggml.model");
+bool has_tokenizer(const GgufTable& table) {
+  return table.metadata.contains("tokenizer.ggml.model");
 }
 
 }  // namespace
 
-std::string gguf_tokenizer(const GgufFile& file) {
-  return has_tokenizer(file) ? TokenizerWriter(file).tokenizer() : std::string();
+std::string gguf_tokenizer(const GgufTable& table, const std::string& file) {
+  return has_tokenizer(table) ? TokenizerWriter(table, file).tokenizer() : std::string();
 }
 
-std::string gguf_tokenizer_config(const GgufFile& file) {
-  return has_tokenizer(file) ? TokenizerWriter(file).config() : std::string();
+std::string gguf_tokenizer_config(const GgufTable& table, const std::string& file) {
+  return has_tokenizer(table) ? TokenizerWriter(table, file).config() : std::string();
 }
 
-std::string gguf_generation_config(const GgufFile& file) {
-  return has_tokenizer(file) ? TokenizerWriter(file).generation() : std::string();
+std::string gguf_generation_config(const GgufTable& table, const std::string& file) {
+  return has_tokenizer(table) ? TokenizerWriter(table, file).generation() : std::string();
 }
 
 }  // namespace qeff

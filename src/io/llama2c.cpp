@@ -14,6 +14,7 @@
 
 #include "io/byte_cursor.hpp"
 #include "io/model_file.hpp"
+#include "io/piece_file.hpp"
 #include "qeff/core/checked_size.hpp"
 #include "qeff/core/error.hpp"
 
@@ -87,6 +88,8 @@ class Reader {
     }
     parts_.config = config();
   }
+
+  [[nodiscard]] std::size_t vocabulary() const noexcept { return header_.vocabulary; }
 
  private:
   void read_version1_header() {
@@ -208,7 +211,18 @@ std::unique_ptr<const CheckpointSource> open_llama2c_model(MappedFile file) {
   const auto mapped = std::make_shared<const MappedFile>(std::move(file));
   if (mapped->bytes().empty()) throw FormatError(mapped->path(), "is an empty file");
   ModelParts parts;
-  Reader(mapped->bytes(), mapped->path(), parts).read();
+  Reader reader(mapped->bytes(), mapped->path(), parts);
+  reader.read();
+  const auto pieces = [path = mapped->path(), count = reader.vocabulary()] {
+    return PieceFile::beside(path, count);
+  };
+  for (const auto& [name, write] : {std::pair("tokenizer.json", &PieceFile::tokenizer),
+                                    std::pair("tokenizer_config.json", &PieceFile::config),
+                                    std::pair("generation_config.json", &PieceFile::generation)})
+    parts.texts[name] = [pieces, write = write] {
+      const auto found = pieces();
+      return found ? ((*found).*write)() : std::string();
+    };
   return make_model_file(mapped->path(), std::move(parts), mapped);
 }
 

@@ -71,6 +71,10 @@ class ModelFile final : public CheckpointSource {
                : halves_order(values, stored.shape.front(), stored.interleaved_heads);
   }
   std::vector<std::size_t> shape(std::string_view name) const override { return find(name).shape; }
+  StoredTensor stored(std::string_view name) const override {
+    const ModelTensor& tensor = find(name);
+    return {info(tensor.type).name, tensor.shape, tensor.data.size()};
+  }
   std::vector<std::string> files() const override { return {path_}; }
   std::string read_text(const std::string& relative_path) const override {
     if (relative_path == "config.json") return parts_.config;

@@ -15,7 +15,7 @@ import pytest
 import qeff
 
 VERBS = ["quantize", "compile", "encode", "inspect", "info", "explain", "eval", "eval sts"]
-VERBS += ["bench", "bench kernels", "bench model"]
+VERBS += ["bench", "bench kernels", "bench llm", "bench model"]
 
 
 def run(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,9 @@
 /// | a GGUF file: llama, qwen2, qwen3                   | F32, F16, BF16, Q8_0, Q4_0, Q4_1      |
 /// | a llama2.c file: legacy (7 int32) or version 1     | float32                               |
 ///
+/// A llama2.c file has its tokenizer beside it: tok<vocabulary>*.bin or tokenizer.bin of llama2.c,
+/// tok<vocabulary>*.model or tokenizer.model of SentencePiece.
+///
 /// The last two are translated: names of tensors, rows of the query and key projections (stored for
 /// an interleaved rotary embedding, handed out for the one that rotates halves), config.json and
 /// the tokenizer files are what transformers would have written for the same model.
@@ -23,6 +26,13 @@
 namespace qeff {
 
 class CheckpointSource;
+
+/// How a tensor lies in its file.
+struct StoredTensor {
+  std::string_view type;  ///< As "bfloat16"; in a GGUF or llama2.c file as ggml calls it: "Q4_1".
+  std::vector<std::size_t> shape;
+  std::size_t bytes = 0;
+};
 
 /// An opened model; immutable. Views point into read-only mappings.
 class Checkpoint {
@@ -50,10 +60,12 @@ class Checkpoint {
   /// Sizes of floats(), slowest dimension first: (out, in) of a projection.
   /// @throws FormatError as tensor().
   [[nodiscard]] std::vector<std::size_t> shape(std::string_view name) const;
+  /// Whatever it is stored as. @throws FormatError as tensor().
+  [[nodiscard]] StoredTensor stored(std::string_view name) const;
   /// Paths of the weight files, for AtomicFile: an output may not be one of them.
   [[nodiscard]] std::vector<std::string> files() const;
   /// Text of a small file of the directory (tokenizer, pooling), or empty if it is not there. A
-  /// GGUF file has tokenizer.json, tokenizer_config.json and generation_config.json.
+  /// GGUF or llama2.c file has tokenizer.json, tokenizer_config.json and generation_config.json.
   /// @throws IoError; FormatError above 64 MiB, or if the tokenizer inside breaks its rules;
   ///         Unsupported for a GGUF tokenizer that qeff does not know.
   [[nodiscard]] std::string read_text(const std::string& relative_path) const;
