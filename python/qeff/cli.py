@@ -89,7 +89,9 @@ CalibrationFile = Annotated[
 ]
 TargetBits = Annotated[
     float | None,
-    typer.Option(help="Language models: choose bits and groups of each layer, this many on average."),
+    typer.Option(
+        help="Language models: choose bits and groups of each layer, this many on average."
+    ),
 ]
 Resume = Annotated[
     bool, typer.Option(help="Language models: go on from what a compile of the same had finished.")

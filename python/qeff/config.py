@@ -135,13 +135,14 @@ class Config:
 
     def native(self) -> dict[str, Any]:
         """The recipe in the words of ``include/qeff/nn/quantization_config.hpp``."""
+        target = getattr(self, "target_bits", None)
         return {
             "method": self.method,
             "activations": self.activations,
             "embedding_bits": self.embedding_bits,
             "propagate": self.propagate,
             **self._native(),
-            **({"target_bits": float(target)} if (target := getattr(self, "target_bits", None)) else {}),
+            **({} if target is None else {"target_bits": float(target)}),
         }
 
     def _native(self) -> dict[str, Any]:

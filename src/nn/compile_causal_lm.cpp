@@ -16,7 +16,6 @@
 #include "qeff/core/error.hpp"
 #include "qeff/io/artifact.hpp"
 #include "qeff/io/atomic_file.hpp"
-#include "qeff/kernels/explain.hpp"
 
 namespace qeff {
 namespace {
@@ -30,6 +29,7 @@ struct Compiled {
   QuantizedLinear quantized;
   std::vector<float> bias;
   kernels::PackedMatrix packed;
+  std::size_t first_report = 0, reports = 0;
 
   [[nodiscard]] Linear linear(const char* name) const {
     return {name, packed.view, bias.empty() ? nullptr : bias.data()};
@@ -123,6 +123,8 @@ Compiled Compiler::compile(LinearParts parts, const Inputs& inputs, const Quanti
   compiled.quantized = nn::quantize_linear(parts.weights, inputs, recipe, executor_);
   compiled.bias = std::move(parts.bias);
   compiled.packed = compiled.quantized.pack(recipe);
+  compiled.first_report = reports_.size();
+  compiled.reports = compiled.quantized.reports.size();
   std::ranges::copy(compiled.quantized.reports, std::back_inserter(reports_));
   return compiled;
 }
@@ -132,10 +134,9 @@ Compiled Compiler::compile(std::size_t layer, const char* name, LinearParts part
   step(entry);
   QuantizationConfig recipe = nn::planned(plan_, config_, entry);
   if (!after_norm) recipe.smooth = 0;
-  const std::size_t first = reports_.size();
   Compiled compiled = compile(std::move(parts), inputs, recipe);
   if (!plan_.empty())
-    for (LayerReport& row : std::span(reports_).subspan(first)) row.sensitivity = plan_.at(entry).divergence;
+    for (LayerReport& row : std::span(reports_).subspan(compiled.first_report)) row.sensitivity = plan_.at(entry).divergence;
   return compiled;
 }
 
@@ -210,7 +211,14 @@ void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration)
   fold(layer.qkv, norms.attn_norm);
   fold(layer.up, norms.ffn_norm);
   fold_into_up(layer);
-  for (Compiled* linear : {&layer.qkv, &layer.attn_out, &layer.up, &layer.down}) linear->quantized = {};
+  for (Compiled* linear : {&layer.qkv, &layer.attn_out, &layer.up, &layer.down}) {
+    linear->quantized = {};
+    const kernels::PackedView& view = linear->packed.view;
+    for (LayerReport& row : std::span(reports_).subspan(linear->first_report, linear->reports)) {
+      row.bytes = nn::stored_bytes(view) * row.rows / view.n;
+      row.bits = nn::stored_bits(view);
+    }
+  }
   const CompiledLayer& kept = layers_.emplace_back(std::move(layer));
   norms.qkv = kept.qkv.linear("qkv");
   norms.attn_out = kept.attn_out.linear("attn_out");
@@ -273,7 +281,7 @@ void Compiler::write(const std::string& out_path) {
     for (const auto& [name, n, k, member] : nn::layer_linears(shape_)) {
       const kernels::PackedView& view = (model_.layers[i].*member).weights;
       describe(nn::layer_entry(i, name), view);
-      bytes += static_cast<double>(weight_bytes(view));
+      bytes += static_cast<double>(nn::stored_bytes(view));
       weights += static_cast<double>(n * k);
     }
   metadata.average_bits = 8 * bytes / weights;

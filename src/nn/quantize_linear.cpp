@@ -230,7 +230,7 @@ void finish_reports(QuantizedLinear& linear, const QuantizationConfig& config, d
   for (LayerReport& row : linear.reports) {
     row.scheme = scheme_name(packed.view);
     row.bytes = packed.nbytes() * row.rows / packed.view.n;
-    row.bits = 8.0 * static_cast<double>(packed.nbytes()) / static_cast<double>(packed.view.n * packed.view.k);
+    row.bits = stored_bits(packed.view);
     row.seconds = seconds / static_cast<double>(linear.reports.size());
   }
 }
