@@ -261,19 +261,20 @@ def show_machine(document: Document) -> None:
 def show_report(document: Document) -> None:
     """The layers of a report, then its facts."""
     rows = document.pop("rows")
-    columns = ("layer", "scheme", "bytes", "SQNR dB", "cosine", "note")
+    columns = ("layer", "scheme", "bytes", "bits", "SQNR dB", "cosine", "note")
     cells = [
         (
             r["name"],
             r["scheme"],
             r.get("bytes", ""),
+            f"{r['bits']:.2f}" if "bits" in r else "",
             f"{r.get('sqnr_db', 0):.1f}",
             f"{r.get('cosine', 0):.5f}",
             r.get("note", ""),
         )
         for r in rows
     ]
-    _table(columns, cells, ("bytes", "SQNR dB", "cosine"))
+    _table(columns, cells, ("bytes", "bits", "SQNR dB", "cosine"))
     show_facts(document)
 
 

@@ -144,6 +144,8 @@ std::size_t CompileState::open(bool calibrated) {
     remove();
   } catch (const Error& error) {
     note_(fmt::format("{}: not used: {}", directory_, error.what()));
+  } catch (const fs::filesystem_error& error) {
+    note_(fmt::format("{}: not used: {}", directory_, error.what()));
   }
   layers_.resize(done);
   return done;

@@ -68,11 +68,11 @@ TEST(ChooseWithin, FindsTheLeastLossOfAllChoices) {
 }
 
 TEST(ChooseWithin, StaysInTheBudgetAndNeverLosesByMore) {
-  auto items = random_items(40, 5, 1);
+  auto items = random_items(24, 5, 1);
   for (BudgetItem& item : items)
     for (std::size_t& bytes : item.bytes) bytes = bytes * 10007 + bytes % 3;  // more units than fit the table
   double before = INFINITY;
-  for (std::size_t budget = 60'000'000; budget < 130'000'000; budget += 11'000'003) {
+  for (std::size_t budget = 36'000'000; budget < 90'000'000; budget += 19'000'003) {
     const auto chosen = choose_within(items, budget);
     EXPECT_LE(bytes_of(items, chosen), budget);
     EXPECT_LE(loss_of(items, chosen), before);
@@ -116,7 +116,7 @@ struct Compiled {
 
 TEST(TargetBits, BitsGrowWithTheBudgetAndStayInIt) {
   double before = 0;
-  for (const double target : {4.4, 4.8, 5.6, 7.0, 8.2}) {
+  for (const double target : {4.6, 5.6, 8.0}) {
     const Compiled compiled(R"({"method": "affine", "symmetric": false, "target_bits": )" + std::to_string(target) + "}");
     EXPECT_LE(compiled.average_bits(), target);
     EXPECT_GT(compiled.average_bits(), target - 0.15);
