@@ -241,7 +241,7 @@ py::dict measure_kl(Session& self, Session& reference, const Ids& ids, std::size
 
 py::list compile(const std::string& model, const std::string& out_path, const py::dict& config,
                  const std::optional<std::pair<Ids, py::array>>& calibration, std::size_t threads,
-                 const py::object& progress) {
+                 const py::object& progress, bool resume, const py::object& note) {
   const QuantizationConfig recipe = recipe_of(config);
   TokenBatch tokens;
   if (calibration) tokens = batch_of(calibration->first, calibration->second);
@@ -249,6 +249,11 @@ py::list compile(const std::string& model, const std::string& out_path, const py
   options.threads = threads;
   options.progress = [&](std::size_t done, std::size_t total, const std::string& what) {
     progress_step(progress, done, total, what);
+  };
+  options.resume = resume;
+  options.note = [&](const std::string& what) {
+    const py::gil_scoped_acquire gil;
+    if (!note.is_none()) note(what);
   };
   std::vector<LayerReport> reports;
   {
@@ -339,8 +344,9 @@ void bind_causal(py::module_& m) {
   bind_session(m);
   m.def("compile_causal_lm", &compile, py::arg("model"), py::arg("out_path"), py::arg("config"),
         py::arg("calibration") = py::none(), py::arg("threads") = 0,
-        py::arg("progress") = py::none(),
-        "Quantizes a directory, GGUF or llama2.c file to a .qeff artifact; a row (dict) a linear.");
+        py::arg("progress") = py::none(), py::arg("resume") = true, py::arg("note") = py::none(),
+        "Quantizes a directory, GGUF or llama2.c file to a .qeff artifact; a row (dict) a linear.\n\n"
+        "resume: keep what is finished in OUT.partial, and go on from there; note(what) hears of it.");
   m.def(
       "why_no_native_causal_lm", &why_no_native_causal_lm, py::arg("config_json"),
       "Empty if this config.json describes a language model with a native form, else the reason.");

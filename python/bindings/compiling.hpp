@@ -64,12 +64,14 @@ inline py::dict report_row(const LayerReport& r) {
   row["rows"] = r.rows;
   row["cols"] = r.cols;
   row["bytes"] = r.bytes;
+  row["bits"] = r.bits;
   row["mse"] = r.mse;
   row["sqnr_db"] = r.sqnr_db;
   row["cosine"] = r.cosine;
   row["max_error"] = r.max_error;
   row["hessian_loss"] = r.hessian_loss;
   row["seconds"] = r.seconds;
+  row["sensitivity"] = r.sensitivity;
   return row;
 }
 

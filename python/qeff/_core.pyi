@@ -448,5 +448,7 @@ def compile_causal_lm(
     calibration: tuple[NDArray[np.int32], Array] | None = None,
     threads: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
+    resume: bool = True,
+    note: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]: ...
 def why_no_native_causal_lm(config_json: str) -> str: ...

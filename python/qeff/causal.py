@@ -88,6 +88,7 @@ class QEFFAutoModelForCausalLM:
         calibration: Any = None,
         strict: bool = False,
         progress: bool | Callback = True,
+        resume: bool = True,
         **options: Any,
     ) -> str:
         """Quantizes the model and makes it ready to run.
@@ -109,6 +110,8 @@ class QEFFAutoModelForCausalLM:
                 built-in text.
             strict: a layer that cannot be quantized as asked is an error, not a row of the report.
             progress: show a bar if stderr is a terminal, or a function (done, total, what).
+            resume: keep each finished layer in ``OUT.partial``; a compile of the same that was killed or
+                interrupted goes on from there, to the same bytes.
             options: others of QEfficient's ``compile``, accepted where they mean something here.
 
         Returns:
@@ -138,6 +141,7 @@ class QEFFAutoModelForCausalLM:
             threads=threads,
             strict=strict,
             progress=progress,
+            resume=resume,
         )
         path, self._report = compile_causal(self._source, request)
         self._runner = CausalRunner(path, threads, kv_cache=kv_cache, **sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ __all__ = [
     "why_no_native_form",
 ]
 
+_log = logging.getLogger("qeff")
+
 _CALIBRATION_TOKENS = 512
 _CALIBRATION_ROWS = 128
 _FILES = (
@@ -54,6 +57,7 @@ class CausalRequest:
         threads: to use.
         strict: a layer not quantized as asked is an error.
         progress: True: a bar where somebody watches; or a function (done, total, what).
+        resume: keep what is finished beside the output, and go on from there.
     """
 
     out: Path | None
@@ -62,6 +66,7 @@ class CausalRequest:
     threads: int
     strict: bool
     progress: bool | Callback
+    resume: bool = True
 
 
 def resolve_language_model(name: Any) -> ModelSource:
@@ -155,10 +160,23 @@ def _cached(source: ModelSource, request: CausalRequest, recipe: dict[str, Any])
 def _compile(source: ModelSource, request: CausalRequest, path: Path, tokens: Any) -> list[Any]:
     config = request.config.native() | {"strict": request.strict}
     arguments = (str(source.path), str(path), config, tokens, request.threads)
-    if callable(request.progress):
-        return _core.compile_causal_lm(*arguments, request.progress)
-    with progress_bar(f"compile {source.name}", request.progress) as show:
-        return _core.compile_causal_lm(*arguments, show)
+
+    def note(what: str) -> None:
+        _log.warning("qeff: %s: %s", source.name, what)
+
+    def run(show: Callback) -> list[Any]:
+        return _core.compile_causal_lm(*arguments, show, request.resume, note)
+
+    try:
+        if callable(request.progress):
+            return run(request.progress)
+        with progress_bar(f"compile {source.name}", request.progress) as show:
+            return run(show)
+    except KeyboardInterrupt:
+        partial = Path(f"{path}.partial")
+        if request.resume and partial.is_dir():
+            note(f"interrupted; the same call goes on from what is in {partial}")
+        raise
 
 
 def compile_causal(source: ModelSource, request: CausalRequest) -> tuple[Path, Report]:

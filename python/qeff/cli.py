@@ -87,6 +87,15 @@ CalibrationFile = Annotated[
         "--calibration", help="Texts for awq and gptq, one a line. Default: a small built-in text."
     ),
 ]
+TargetBits = Annotated[
+    float | None,
+    typer.Option(
+        help="Language models: choose bits and groups of each layer, this many on average."
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option(help="Language models: go on from what a compile of the same had finished.")
+]
 Cores = Annotated[int | None, typer.Option(help="Threads. Default: all.")]
 Pooling = Annotated[
     str | None, typer.Option(help="mean, cls, max or none. Default: what the model says.")
@@ -114,10 +123,12 @@ def quantize(
     scheme: Scheme,
     bits: Bits = None,
     group_size: GroupSize = None,
+    target_bits: TargetBits = None,
     calibration: CalibrationFile = None,
     num_cores: Cores = None,
     pooling: Pooling = None,
     strict: Strict = False,
+    resume: Resume = True,
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL by a scheme and write the artifact OUT.qeff."""
@@ -127,10 +138,12 @@ def quantize(
         scheme=scheme,
         bits=bits,
         group_size=group_size,
+        target_bits=target_bits,
         calibration=calibration,
         num_cores=num_cores,
         pooling=pooling,
         strict=strict,
+        resume=resume,
         as_json=as_json,
     )
 
@@ -143,10 +156,12 @@ def compile_(
     scheme: Scheme = "int8",
     bits: Bits = None,
     group_size: GroupSize = None,
+    target_bits: TargetBits = None,
     calibration: CalibrationFile = None,
     num_cores: Cores = None,
     pooling: Pooling = None,
     strict: Strict = False,
+    resume: Resume = True,
     as_json: Json = False,
 ) -> None:
     """Compile MODEL to the artifact OUT.qeff, in int8 unless told otherwise."""
@@ -156,10 +171,12 @@ def compile_(
         scheme=scheme,
         bits=bits,
         group_size=group_size,
+        target_bits=target_bits,
         calibration=calibration,
         num_cores=num_cores,
         pooling=pooling,
         strict=strict,
+        resume=resume,
         as_json=as_json,
     )
 

@@ -49,11 +49,13 @@ def make_config(
     bits: int | None = None,
     group_size: int | None = None,
     language_model: bool = False,
+    target_bits: float | None = None,
 ) -> Config:
     """The recipe of a scheme with other bits or groups."""
     config = resolve_language_model_config(scheme) if language_model else resolve_config(scheme)
     changes: Document = {}
-    for name, value in (("bits", bits), ("group_size", group_size)):
+    wanted = {"bits": bits, "group_size": group_size, "target_bits": target_bits}
+    for name, value in wanted.items():
         if value is not None:
             if not hasattr(config, name):
                 raise InvalidArgument(
@@ -84,23 +86,31 @@ def compile_model(
     scheme: str,
     bits: int | None = None,
     group_size: int | None = None,
+    target_bits: float | None = None,
     calibration: Path | None = None,
     num_cores: int | None = None,
     pooling: str | None = None,
     strict: bool = False,
+    resume: bool = True,
 ) -> QEFFAutoModel | QEFFAutoModelForCausalLM:
     """Finds and compiles a model of either kind."""
     language_model = is_language_model(model)
-    config = make_config(scheme, bits, group_size, language_model)
+    config = make_config(scheme, bits, group_size, language_model, target_bits)
     texts = read_lines(str(calibration)) if calibration else None
     if language_model and pooling is not None:
         raise InvalidArgument(f"{model}: is a causal language model; it has no pooling")
-    loaded = (
-        QEFFAutoModelForCausalLM.from_pretrained(model)
-        if language_model
-        else QEFFAutoModel.from_pretrained(model, pooling=pooling)
-    )
-    loaded.compile(out, quantization=config, calibration=texts, num_cores=num_cores, strict=strict)
+    options: Document = {
+        "quantization": config,
+        "calibration": texts,
+        "num_cores": num_cores,
+        "strict": strict,
+    }
+    if not language_model:
+        encoder = QEFFAutoModel.from_pretrained(model, pooling=pooling)
+        encoder.compile(out, **options)
+        return encoder
+    loaded = QEFFAutoModelForCausalLM.from_pretrained(model)
+    loaded.compile(out, resume=resume, **options)
     return loaded
 
 
@@ -268,19 +278,20 @@ def show_machine(document: Document) -> None:
 def show_report(document: Document) -> None:
     """The layers of a report, then its facts."""
     rows = document.pop("rows")
-    columns = ("layer", "scheme", "bytes", "SQNR dB", "cosine", "note")
+    columns = ("layer", "scheme", "bytes", "bits", "SQNR dB", "cosine", "note")
     cells = [
         (
             r["name"],
             r["scheme"],
             r.get("bytes", ""),
+            f"{r['bits']:.2f}" if "bits" in r else "",
             f"{r.get('sqnr_db', 0):.1f}",
             f"{r.get('cosine', 0):.5f}",
             r.get("note", ""),
         )
         for r in rows
     ]
-    _table(columns, cells, ("bytes", "SQNR dB", "cosine"))
+    _table(columns, cells, ("bytes", "bits", "SQNR dB", "cosine"))
     show_facts(document)
 
 

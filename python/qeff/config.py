@@ -52,7 +52,12 @@ class Config:
     propagate: bool = True
 
     method: ClassVar[str] = ""
-    needs_calibration: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = False
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether quantizing needs to see inputs."""
+        return self.calibrates or getattr(self, "target_bits", None) is not None
 
     def __post_init__(self) -> None:
         self._one_of("activations", _ACTIVATIONS)
@@ -91,6 +96,10 @@ class Config:
         ):
             self._fail(name, f"a number in {low}..{high}")
 
+    def _target(self) -> None:
+        if getattr(self, "target_bits", None) is not None:
+            self._number("target_bits", 4, 9)
+
     def _group(self, name: str = "group_size") -> None:
         if getattr(self, name) != -1:
             try:
@@ -126,12 +135,14 @@ class Config:
 
     def native(self) -> dict[str, Any]:
         """The recipe in the words of ``include/qeff/nn/quantization_config.hpp``."""
+        target = getattr(self, "target_bits", None)
         return {
             "method": self.method,
             "activations": self.activations,
             "embedding_bits": self.embedding_bits,
             "propagate": self.propagate,
             **self._native(),
+            **({} if target is None else {"target_bits": float(target)}),
         }
 
     def _native(self) -> dict[str, Any]:
@@ -166,6 +177,7 @@ class AffineConfig(Config):
         range: how a range is chosen: ``"minmax"``, ``"percentile"`` or ``"mse"`` (search).
         percentile: share of the values inside the range, with ``"percentile"`` only.
         signed: codes in two's complement; None: if symmetric. Only for :func:`qeff.quantize`.
+        target_bits: see :class:`GPTQConfig`.
     """
 
     bits: int = 8
@@ -175,6 +187,7 @@ class AffineConfig(Config):
     range: str = "minmax"
     percentile: float = 99.9
     signed: bool | None = None
+    target_bits: float | None = None
     method: ClassVar[str] = "affine"
 
     def _check(self) -> None:
@@ -185,6 +198,9 @@ class AffineConfig(Config):
         self._one_of("range", ("minmax", "percentile", "mse"))
         self._number("percentile", 50.1, 100.0)
         self._one_of("signed", (None, True, False))
+        self._target()
+        if self.target_bits is not None and self.granularity == "per_tensor":
+            self._fail("granularity", "per_channel or per_group: target_bits chooses groups")
 
     @property
     def columns_per_scale(self) -> int:
@@ -215,6 +231,9 @@ class GPTQConfig(Config):
         static_groups: scales from the original weights, before any rounding.
         damp_percent: share of the mean Hessian diagonal added to it; grows when needed.
         range_grid: candidates of the Hessian-weighted range search, 0: min-max.
+        target_bits: of language models: bits and group size of each linear are chosen by what they cost
+            the model, so that a weight takes this many bits on average, with all that is stored for it
+            (scales, zero points); ``bits`` and ``group_size`` then say nothing. None: no such choice.
     """
 
     bits: int = 4
@@ -225,8 +244,9 @@ class GPTQConfig(Config):
     static_groups: bool = False
     damp_percent: float = 0.01
     range_grid: int = 40
+    target_bits: float | None = None
     method: ClassVar[str] = "gptq"
-    needs_calibration: ClassVar[bool] = True
+    calibrates: ClassVar[bool] = True
 
     def _check(self) -> None:
         self._integer("bits", 2, 8)
@@ -234,6 +254,7 @@ class GPTQConfig(Config):
         self._flags("sym", "desc_act", "act_group_aware", "static_groups")
         self._number("damp_percent", 0.0, 1.0)
         self._integer("range_grid", 0, 1000)
+        self._target()
 
     def _native(self) -> dict[str, Any]:
         return {
@@ -266,6 +287,7 @@ class AWQConfig(Config):
         duo_scaling: scales from activations and weights, not activations alone.
         apply_clip: search the clipping of each group.
         clip_grid: steps of that search, down to ``max_shrink`` of the range.
+        target_bits: see :class:`GPTQConfig`.
     """
 
     bits: int = 4
@@ -276,8 +298,9 @@ class AWQConfig(Config):
     apply_clip: bool = True
     clip_grid: int = 20
     max_shrink: float = 0.5
+    target_bits: float | None = None
     method: ClassVar[str] = "awq"
-    needs_calibration: ClassVar[bool] = True
+    calibrates: ClassVar[bool] = True
 
     def _check(self) -> None:
         self._integer("bits", 2, 8)
@@ -286,6 +309,7 @@ class AWQConfig(Config):
         self._integer("n_grid", 0, 1000)
         self._integer("clip_grid", 0, 1000)
         self._number("max_shrink", 0.0, 1.0)
+        self._target()
 
     def _native(self) -> dict[str, Any]:
         return {

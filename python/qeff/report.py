@@ -17,6 +17,7 @@ _COLUMNS = (
     ("rows", "rows", "{}"),
     ("cols", "cols", "{}"),
     ("bytes", "bytes", "{:,}"),
+    ("bits", "bits", "{:.2f}"),
     ("sqnr_db", "SQNR dB", "{:.1f}"),
     ("cosine", "cosine", "{:.5f}"),
     ("max_error", "max error", "{:.2e}"),
@@ -29,9 +30,11 @@ _COLUMNS = (
 class Report(Sequence[Mapping[str, Any]]):
     """One row for each quantized layer.
 
-    Keys of a row: ``name``, ``scheme``, ``rows``, ``cols``, ``bytes`` (packed), ``mse``, ``sqnr_db``,
+    Keys of a row: ``name``, ``scheme``, ``rows``, ``cols``, ``bytes`` (packed), ``bits`` (of a weight as
+    packed, scales and zero points counted), ``mse``, ``sqnr_db``,
     ``cosine``, ``max_error`` (weights against float), ``hessian_loss`` (relative output error on the
-    calibration inputs, 0 without), ``seconds``, ``note`` (what was not done as asked).
+    calibration inputs, 0 without), ``seconds``, ``sensitivity`` (with ``target_bits``: what this layer
+    alone would cost the model in 4 bits, nats a token), ``note`` (what was not done as asked).
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:

@@ -96,6 +96,8 @@ def scheme_label(config: Config) -> str:
         return "float32"
     if isinstance(config, FP8Config):
         return f"fp8-{config.format}"
+    if (target := getattr(config, "target_bits", None)) is not None:
+        return f"{config.method}-{target:g}bits"
     if isinstance(config, CodebookConfig):
         return f"{config.codebook}-g{config.group_size}"
     if isinstance(config, AffineConfig):

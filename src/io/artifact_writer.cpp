@@ -12,7 +12,6 @@
 #include "io/tensor_size.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/io/artifact.hpp"
-#include "qeff/io/atomic_file.hpp"
 
 namespace qeff {
 
@@ -89,7 +88,8 @@ std::array<std::byte, layout::kPrefixBytes> prefix(const std::string& header,
 
 }  // namespace
 
-void ArtifactWriter::write(const std::string& path, std::span<const std::string> inputs) const {
+void ArtifactWriter::write(const std::string& path, std::span<const std::string> inputs,
+                           Durability durability) const {
   static constexpr std::array<std::byte, layout::kAlignment> kZeros{};
   AtomicFile file(path, inputs);
   const std::string header = header_text(metadata_, entries_);
@@ -107,7 +107,7 @@ void ArtifactWriter::write(const std::string& path, std::span<const std::string>
     file.write(entry.bytes);
     at = begin + entry.bytes.size();
   }
-  file.commit();
+  file.commit(durability);
 }
 
 }  // namespace qeff

@@ -80,13 +80,14 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) throw_io_error(path_, "cannot be synchronized", errno);
+void AtomicFile::commit(Durability durability) {
+  const bool synchronized = durability == Durability::machine;
+  if (synchronized && ::fsync(fd_) != 0) throw_io_error(path_, "cannot be synchronized", errno);
   if (::close(std::exchange(fd_, -1)) != 0) throw_io_error(path_, "cannot be closed", errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0)
     throw_io_error(path_, "cannot be replaced", errno);
   temporary_.clear();
-  sync_directory(directory_);
+  if (synchronized) sync_directory(directory_);
 }
 
 }  // namespace qeff

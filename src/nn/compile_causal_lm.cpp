@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "nn/bit_plan.hpp"
+#include "nn/compile_state.hpp"
 #include "nn/decoder_artifact.hpp"
 #include "nn/decoder_calibration.hpp"
 #include "nn/decoder_tensors.hpp"
@@ -27,6 +29,7 @@ struct Compiled {
   QuantizedLinear quantized;
   std::vector<float> bias;
   kernels::PackedMatrix packed;
+  std::size_t first_report = 0, reports = 0;
 
   [[nodiscard]] Linear linear(const char* name) const {
     return {name, packed.view, bias.empty() ? nullptr : bias.data()};
@@ -75,9 +78,10 @@ class Compiler {
   using Inputs = nn::InputStatistics;
 
   void step(const std::string& what) {
-    if (options_.progress) options_.progress(done_, shape_.layers * 4 + 3, what);
+    if (options_.progress) options_.progress(done_, steps(), what);
     ++done_;
   }
+  [[nodiscard]] std::size_t steps() const { return shape_.layers * (config_.target_bits > 0 ? 5 : 4) + 3; }
   const float* keep(std::vector<float> values) {
     return values.empty() ? nullptr : kept_.emplace_back(std::move(values)).data();
   }
@@ -90,7 +94,10 @@ class Compiler {
   Compiled compile(LinearParts parts, const Inputs& inputs, const QuantizationConfig& recipe);
   Compiled compile(std::size_t layer, const char* name, LinearParts parts, const Inputs& inputs, bool after_norm);
   void compile_ends();
+  void plan(const TokenBatch& tokens);
+  std::size_t take_up(std::size_t done, nn::DecoderCalibration* calibration);
   void compile_layer(std::size_t i, nn::DecoderCalibration* calibration);
+  void keep(std::size_t i, nn::DecoderCalibration* calibration, std::size_t first_report);
   void fold(Compiled& linear, nn::Norm& norm);
   void fold_into_up(CompiledLayer& layer);
   void write(const std::string& out_path);
@@ -101,11 +108,13 @@ class Compiler {
   Executor executor_;
   DecoderShape shape_;
   nn::DecoderTensors tensors_;
-  nn::DecoderModel model_;  // embeddings and norms
+  nn::DecoderModel model_;
   std::deque<std::vector<float>> kept_;
   Compiled words_, lm_head_;
-  std::vector<CompiledLayer> layers_;
+  std::deque<CompiledLayer> layers_;  // those of model_ that are in no mapped file
   std::vector<LayerReport> reports_;
+  std::optional<nn::CompileState> state_;
+  nn::BitPlan plan_;  // empty: config_ for all linears
   std::size_t done_ = 0;
 };
 
@@ -114,15 +123,21 @@ Compiled Compiler::compile(LinearParts parts, const Inputs& inputs, const Quanti
   compiled.quantized = nn::quantize_linear(parts.weights, inputs, recipe, executor_);
   compiled.bias = std::move(parts.bias);
   compiled.packed = compiled.quantized.pack(recipe);
+  compiled.first_report = reports_.size();
+  compiled.reports = compiled.quantized.reports.size();
   std::ranges::copy(compiled.quantized.reports, std::back_inserter(reports_));
   return compiled;
 }
 
 Compiled Compiler::compile(std::size_t layer, const char* name, LinearParts parts, const Inputs& inputs, bool after_norm) {
-  step(nn::layer_entry(layer, name));
-  QuantizationConfig recipe = config_;
+  const std::string entry = nn::layer_entry(layer, name);
+  step(entry);
+  QuantizationConfig recipe = nn::planned(plan_, config_, entry);
   if (!after_norm) recipe.smooth = 0;
-  return compile(std::move(parts), inputs, recipe);
+  Compiled compiled = compile(std::move(parts), inputs, recipe);
+  if (!plan_.empty())
+    for (LayerReport& row : std::span(reports_).subspan(compiled.first_report)) row.sensitivity = plan_.at(entry).divergence;
+  return compiled;
 }
 
 void Compiler::compile_ends() {
@@ -132,6 +147,7 @@ void Compiler::compile_ends() {
   lm_head_ = compile(shape_.tied ? std::move(words) : tensors_.lm_head(), {}, head);
   if (!shape_.tied) words_ = compile(std::move(words), {}, head);
   model_.shape = shape_;
+  model_.lm_head = lm_head_.linear("lm_head");
   model_.words = shape_.tied ? lm_head_.packed.view : words_.packed.view;
   model_.positions = keep(tensors_.positions());
   model_.final_norm = keep(tensors_.norm(shape_.architecture().final_norm, shape_.hidden));
@@ -195,51 +211,121 @@ void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration)
   fold(layer.qkv, norms.attn_norm);
   fold(layer.up, norms.ffn_norm);
   fold_into_up(layer);
-  for (Compiled* linear : {&layer.qkv, &layer.attn_out, &layer.up, &layer.down}) linear->quantized = {};
-  layers_.push_back(std::move(layer));
+  for (Compiled* linear : {&layer.qkv, &layer.attn_out, &layer.up, &layer.down}) {
+    linear->quantized = {};
+    const kernels::PackedView& view = linear->packed.view;
+    for (LayerReport& row : std::span(reports_).subspan(linear->first_report, linear->reports)) {
+      row.bytes = nn::stored_bytes(view) * row.rows / view.n;
+      row.bits = nn::stored_bits(view);
+    }
+  }
+  const CompiledLayer& kept = layers_.emplace_back(std::move(layer));
+  norms.qkv = kept.qkv.linear("qkv");
+  norms.attn_out = kept.attn_out.linear("attn_out");
+  norms.up = kept.up.linear("up");
+  norms.down = kept.down.linear("down");
+}
+
+/// Bits and groups of each linear, where target_bits asks for a choice.
+void Compiler::plan(const TokenBatch& tokens) {
+  if (config_.target_bits == 0) return;
+  if (state_) plan_ = nn::bit_plan_of(state_->plan(), shape_);
+  if (!plan_.empty()) {
+    done_ += shape_.layers;
+    return;
+  }
+  const auto recipes = nn::rounding_recipes(config_);
+  const auto measured = nn::measure_sensitivity(model_, tensors_, recipes, nn::kReferenceChoice, tokens, executor_,
+                                                [&](std::size_t i) { step(fmt::format("sensitivity of layer {}", i)); });
+  plan_ = nn::plan_bits(shape_, config_, measured);
+  if (state_) state_->keep_plan(nn::to_json(plan_));
+}
+
+/// The `done` layers that an earlier compile of the same finished. @return how many of them can be used
+std::size_t Compiler::take_up(std::size_t done, nn::DecoderCalibration* calibration) {
+  if (done == 0) return 0;
+  if (calibration && done < shape_.layers && !state_->restore(calibration->carried())) {
+    state_->clear();
+    return 0;
+  }
+  for (std::size_t i = 0; i < done; ++i) {
+    model_.layers.push_back(state_->layer(i).weights);
+    std::ranges::copy(state_->layer(i).reports, std::back_inserter(reports_));
+  }
+  done_ += done * 4;
+  const std::string message = fmt::format("layer {} of {}, resumed", done, shape_.layers);
+  if (options_.progress) options_.progress(done_, steps(), message);
+  if (options_.note) options_.note(message);
+  return done;
+}
+
+/// Puts the layer just compiled into a file, and the file in its place.
+void Compiler::keep(std::size_t i, nn::DecoderCalibration* calibration, std::size_t first_report) {
+  if (!state_ || !state_->keep(model_.layers[i], std::span(reports_).subspan(first_report))) return;
+  model_.layers[i] = state_->layer(i).weights;
+  layers_.pop_back();
+  if (calibration && i + 1 < shape_.layers) state_->keep_stream(calibration->carried());
 }
 
 void Compiler::write(const std::string& out_path) {
   step("write");
-  nn::DecoderMetadata metadata{to_json(config_), {}};
-  std::vector<std::pair<std::string, const Compiled*>> linears{{"lm_head", &lm_head_}};
-  if (!shape_.tied) linears.emplace_back("words", &words_);
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const CompiledLayer& l = layers_[i];
-    for (const auto& [name, linear] : {std::pair{"qkv", &l.qkv}, {"attn_out", &l.attn_out}, {"up", &l.up}, {"down", &l.down}})
-      linears.emplace_back(nn::layer_entry(i, name), linear);
-  }
-  for (const auto& [name, linear] : linears)
-    metadata.linears.push_back({name, nn::scheme_name(linear->packed.view), linear->packed.view});
+  nn::DecoderMetadata metadata;
+  metadata.quantization = to_json(config_);
+  const auto describe = [&](const std::string& name, const kernels::PackedView& weights) {
+    metadata.linears.push_back({name, nn::scheme_name(weights), weights});
+  };
+  describe("lm_head", lm_head_.packed.view);
+  if (!shape_.tied) describe("words", words_.packed.view);
+  double bytes = 0, weights = 0;
+  for (std::size_t i = 0; i < model_.layers.size(); ++i)
+    for (const auto& [name, n, k, member] : nn::layer_linears(shape_)) {
+      const kernels::PackedView& view = (model_.layers[i].*member).weights;
+      describe(nn::layer_entry(i, name), view);
+      bytes += static_cast<double>(nn::stored_bytes(view));
+      weights += static_cast<double>(n * k);
+    }
+  metadata.average_bits = 8 * bytes / weights;
 
   ArtifactWriter writer(nn::to_json(metadata, shape_));
   const auto files = nn::files_to_keep(checkpoint_, shape_.model_type);
   for (const auto& [name, text] : files)
     writer.add("file/" + name, DType::u8, {text.size()}, std::as_bytes(std::span(text)));
-  for (const auto& [name, linear] : linears) nn::add_linear(writer, name, linear->packed.view, linear->bias);
-  const auto add_norm = [&](const std::string& name, const nn::Norm& norm, std::size_t n) {
-    if (norm.gamma) nn::add_floats(writer, name + ".weight", norm.gamma, {n});
-    if (norm.beta) nn::add_floats(writer, name + ".bias", norm.beta, {n});
-  };
+  nn::add_linear(writer, "lm_head", lm_head_.packed.view, lm_head_.bias);
+  if (!shape_.tied) nn::add_linear(writer, "words", words_.packed.view, words_.bias);
+  for (std::size_t i = 0; i < model_.layers.size(); ++i) nn::add_layer_linears(writer, shape_, i, model_.layers[i]);
   if (model_.positions)
     nn::add_floats(writer, "positions", model_.positions,
                    {shape_.positions + shape_.architecture().position_offset, shape_.hidden});
-  add_norm("final_norm", model_.final_norm, shape_.hidden);
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    for (const auto& [name, tensor, n, member] : nn::layer_norms(shape_))
-      add_norm(nn::layer_entry(i, name), model_.layers[i].*member, n);
+  nn::add_norm(writer, "final_norm", model_.final_norm, shape_.hidden);
+  for (std::size_t i = 0; i < model_.layers.size(); ++i) nn::add_layer_norms(writer, shape_, i, model_.layers[i]);
   writer.write(out_path);
+  if (state_) state_->remove();
 }
 
 std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::string& out_path) {
   const bool calibrated = tokens.sequences() > 0 && config_.method != Method::none;
-  require(calibrated || !config_.needs_calibration(), "method \"", name(config_.method),
-          "\" needs calibration tokens; there are none");
+  require(calibrated || !config_.needs_calibration(),
+          config_.target_bits > 0 ? "target_bits" : fmt::format("method \"{}\"", name(config_.method)),
+          " needs calibration tokens; there are none");
   if (calibrated) check_tokens(tokens, shape_);
+  if (config_.target_bits > 0) nn::check_target_bits(shape_, config_);
   compile_ends();
   std::optional<nn::DecoderCalibration> calibration;
   if (calibrated) calibration.emplace(model_, tokens, executor_);
-  for (std::size_t i = 0; i < shape_.layers; ++i) compile_layer(i, calibration ? &*calibration : nullptr);
+  nn::DecoderCalibration* const stream = calibration ? &*calibration : nullptr;
+  if (options_.resume) {
+    const auto note = [&](const std::string& what) {
+      if (options_.note) options_.note(what);
+    };
+    state_.emplace(out_path, nn::compile_fingerprint(checkpoint_, config_, calibrated ? tokens : TokenBatch{}), shape_, note);
+  }
+  const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
+  plan(tokens);
+  for (std::size_t i = take_up(done, stream); i < shape_.layers; ++i) {
+    const std::size_t first_report = reports_.size();
+    compile_layer(i, stream);
+    keep(i, stream, first_report);
+  }
   calibration.reset();
   write(out_path);
   return std::move(reports_);

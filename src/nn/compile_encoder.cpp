@@ -304,6 +304,7 @@ void Compiler::write(const std::string& out_path) {
 std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::string& out_path) {
   (void)metadata();  // pooling and length files are read before the work, not after it
   const bool calibrated = tokens.sequences() > 0 && config_.method != Method::none;
+  require(config_.target_bits == 0, "target_bits is for causal language models");
   require(calibrated || !config_.needs_calibration(), "method \"", name(config_.method),
           "\" needs calibration tokens; there are none");
   if (calibrated) validate(tokens, shape_);

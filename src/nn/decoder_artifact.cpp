@@ -43,6 +43,23 @@ std::vector<DecoderNorm> layer_norms(const DecoderShape& s) {
           {"k_norm", a.k_norm, s.head_dim, &DecoderLayer::k_norm}};
 }
 
+void add_layer_linears(ArtifactWriter& writer, const DecoderShape& s, std::size_t layer, const DecoderLayer& weights) {
+  for (const auto& [name, n, k, member] : layer_linears(s)) {
+    const Linear& linear = weights.*member;
+    add_linear(writer, layer_entry(layer, name), linear.weights, {linear.bias, linear.bias ? n : 0});
+  }
+}
+
+void add_norm(ArtifactWriter& writer, const std::string& name, const Norm& norm, std::size_t n) {
+  if (norm.gamma) add_floats(writer, name + ".weight", norm.gamma, {n});
+  if (norm.beta) add_floats(writer, name + ".bias", norm.beta, {n});
+}
+
+void add_layer_norms(ArtifactWriter& writer, const DecoderShape& s, std::size_t layer, const DecoderLayer& weights) {
+  for (const auto& [name, tensor, n, member] : layer_norms(s))
+    add_norm(writer, layer_entry(layer, name), weights.*member, n);
+}
+
 std::string to_json(const DecoderMetadata& metadata, const DecoderShape& s) {
   Json json{{"kind", kCausalLmKind},
             {"producer", fmt::format("qeff {}", version)},
@@ -57,6 +74,7 @@ std::string to_json(const DecoderMetadata& metadata, const DecoderShape& s) {
               {"vocab", s.vocab},
               {"positions", s.positions}}},
             {"quantization", Json::parse(metadata.quantization)},
+            {"average_bits", metadata.average_bits},
             {"linears", Json::array()}};
   for (const LinearInfo& linear : metadata.linears) json["linears"].push_back(to_json(linear));
   return json.dump();
@@ -68,7 +86,10 @@ DecoderMetadata read_decoder_metadata(const Artifact& artifact) {
   const MetadataReader top(file, json, "the top level");
   if (const std::string kind = top.text("kind"); kind != kCausalLmKind)
     throw FormatError(file, fmt::format("holds a model of kind \"{}\", not a causal language model", kind));
-  return {top.at("quantization").dump(), read_linear_infos(top)};
+  DecoderMetadata metadata;
+  metadata.quantization = top.at("quantization").dump();
+  metadata.linears = read_linear_infos(top);
+  return metadata;
 }
 
 DecoderModel read_decoder(const Artifact& artifact, const DecoderMetadata& metadata) {

@@ -24,6 +24,7 @@ inline constexpr const char* kCausalLmKind = "causal_lm";
 
 struct DecoderMetadata {
   std::string quantization;  ///< JSON of the QuantizationConfig
+  double average_bits = 0;   ///< Of the linears of the layers, scales and zero points counted; when written.
   std::vector<LinearInfo> linears;
 };
 
@@ -50,5 +51,10 @@ struct DecoderNorm {
   Norm DecoderLayer::* member;
 };
 [[nodiscard]] std::vector<DecoderNorm> layer_norms(const DecoderShape& shape);
+
+/// Entries of the layer's linears; borrowed until the writer writes.
+void add_layer_linears(ArtifactWriter& writer, const DecoderShape& shape, std::size_t layer, const DecoderLayer& weights);
+void add_norm(ArtifactWriter& writer, const std::string& name, const Norm& norm, std::size_t n);
+void add_layer_norms(ArtifactWriter& writer, const DecoderShape& shape, std::size_t layer, const DecoderLayer& weights);
 
 }  // namespace qeff::nn

@@ -34,6 +34,10 @@ DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBat
                 states(part) + run.row * s.hidden);
 }
 
+std::vector<std::span<float>> DecoderCalibration::carried() {
+  return {{x_.as<float>(), x_.size() / sizeof(float)}};
+}
+
 float* DecoderCalibration::states(const Part& part) const { return x_.as<float>() + part.begin * model_.shape.hidden; }
 float* DecoderCalibration::context(const Part& part) const {
   return context_.as<float>() + part.begin * model_.shape.q_size();

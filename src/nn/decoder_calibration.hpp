@@ -25,6 +25,8 @@ class DecoderCalibration {
   [[nodiscard]] InputStatistics attn_out_inputs(const Linear& qkv);
   [[nodiscard]] InputStatistics up_inputs(const Linear& attn_out);
   [[nodiscard]] InputStatistics down_inputs(const Linear& up);
+  /// All that one layer leaves for the next.
+  [[nodiscard]] std::vector<std::span<float>> carried();
   void finish(const Linear& attn_out, const Linear& up, const Linear& down);
 
  private:

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/metadata_reader.hpp"
+#include "qeff/kernels/explain.hpp"
 
 namespace qeff::nn {
 namespace {
@@ -92,6 +93,14 @@ std::string scheme_name(const PackedView& w) {
 
 std::string layer_entry(std::size_t layer, std::string_view part) {
   return fmt::format("layers.{}.{}", layer, part);
+}
+
+std::size_t stored_bytes(const PackedView& w) noexcept {
+  return weight_bytes(w) + (w.input_scale ? w.k_padded() * sizeof(float) : 0);
+}
+
+double stored_bits(const PackedView& w) noexcept {
+  return 8 * static_cast<double>(stored_bytes(w)) / static_cast<double>(w.n * w.k);
 }
 
 Json to_json(const LinearInfo& linear) {

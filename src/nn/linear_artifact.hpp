@@ -33,6 +33,11 @@ struct LinearInfo {
 /// "layers.<layer>.<part>"
 [[nodiscard]] std::string layer_entry(std::size_t layer, std::string_view part);
 
+/// Of the codes, scales, zero points and scales of inputs, with their padding, but not the bias.
+[[nodiscard]] std::size_t stored_bytes(const kernels::PackedView& weights) noexcept;
+/// The same a weight.
+[[nodiscard]] double stored_bits(const kernels::PackedView& weights) noexcept;
+
 [[nodiscard]] nlohmann::ordered_json to_json(const LinearInfo& linear);
 /// The field "linears" of the metadata. @throws FormatError
 [[nodiscard]] std::vector<LinearInfo> read_linear_infos(const MetadataReader& metadata);

@@ -65,9 +65,9 @@ std::optional<std::size_t> stated_max_tokens(const Checkpoint& checkpoint) {
 
 std::vector<std::pair<std::string, std::string>> files_to_keep(const Checkpoint& checkpoint,
                                                                const std::string& model_type) {
-  std::vector<std::pair<std::string, std::string>> files;
+  std::vector<std::pair<std::string, std::string>> files{{"config.json", checkpoint.config()}};
   for (const char* name :
-       {"config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
+       {"vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
         "tokenizer.json", "generation_config.json", "chat_template.jinja", "vocab.json",
         "merges.txt", "sentence_bert_config.json", "1_Pooling/config.json"})
     if (std::string text = checkpoint.read_text(name); !text.empty())

@@ -51,6 +51,7 @@ template <class Config, class Visit>
 void for_each_field(Config& c, Visit&& visit) {
   visit("bits", c.bits);
   visit("group_size", c.group_size);
+  visit("target_bits", c.target_bits);
   visit("per_tensor", c.per_tensor);
   visit("symmetric", c.symmetric);
   visit("range", c.range);
@@ -160,6 +161,11 @@ void validate(const QuantizationConfig& c) {
         "method \"none\" keeps float weights: activations are \"f32\" or \"bf16\", not \"int8\"");
   }
   require(c.bits >= 2 && c.bits <= 8, "bits is ", c.bits, ", not in 2..8");
+  require(c.target_bits == 0 || (c.target_bits >= 4 && c.target_bits <= 9), "target_bits is ", c.target_bits,
+          ", not in 4..9 (0: the same bits for all)");
+  require(c.target_bits == 0 || c.method == Method::affine || c.method == Method::gptq || c.method == Method::awq,
+          "target_bits does not go with method \"", name(c.method), "\": methods that choose bits are affine, gptq and awq");
+  require(c.target_bits == 0 || !c.per_tensor, "target_bits chooses groups: per_tensor does not go with it");
   require(c.embedding_bits == 8 || c.embedding_bits == 32, "embedding_bits is ", c.embedding_bits,
           ", not 8 or 32");
   require(c.percentile > 50 && c.percentile <= 100, "percentile is ", c.percentile,

@@ -230,6 +230,7 @@ void finish_reports(QuantizedLinear& linear, const QuantizationConfig& config, d
   for (LayerReport& row : linear.reports) {
     row.scheme = scheme_name(packed.view);
     row.bytes = packed.nbytes() * row.rows / packed.view.n;
+    row.bits = stored_bits(packed.view);
     row.seconds = seconds / static_cast<double>(linear.reports.size());
   }
 }

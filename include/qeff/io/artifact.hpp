@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "qeff/core/tensor_view.hpp"
+#include "qeff/io/atomic_file.hpp"
 
 namespace qeff {
 
@@ -74,7 +75,8 @@ class ArtifactWriter {
   /// @param inputs  Files the content was made from: `path` may not be one of them.
   /// @throws IoError naming path and reason, InvalidArgument if `path` is an input; then nothing is
   ///         left at `path` but what was there.
-  void write(const std::string& path, std::span<const std::string> inputs = {}) const;
+  void write(const std::string& path, std::span<const std::string> inputs = {},
+             Durability durability = Durability::machine) const;
 
  private:
   struct Pending;

@@ -13,6 +13,12 @@
 
 namespace qeff {
 
+/// What a file that is committed survives.
+enum class Durability {
+  machine,  ///< a loss of power: synchronized
+  process   ///< the end of the process, however it comes: for files that are checked before use
+};
+
 /// One output file. Not thread-safe.
 class AtomicFile {
  public:
@@ -30,7 +36,7 @@ class AtomicFile {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   /// Makes the file durable and visible. Call once, last. @throws IoError; then the old file
   /// remains.
-  void commit();
+  void commit(Durability durability = Durability::machine);
 
  private:
   void create_temporary();

@@ -21,9 +21,12 @@ namespace qeff {
 struct LayerReport {
   std::string name, scheme, note;  ///< note: empty or what was not done as asked
   std::size_t rows = 0, cols = 0, bytes = 0;
+  double bits = 0;  ///< Of a weight as packed: scales, zero points and padding counted.
   double mse = 0, sqnr_db = 0, cosine = 0, max_error = 0;  ///< of the weights
   double hessian_loss = 0;  ///< tr(D H D^T) / tr(W H W^T) on the calibration inputs; 0 without them
   double seconds = 0;
+  double sensitivity = 0;  ///< With target_bits: KL(model || model with only this linear in 4 bits and
+                           ///< groups of 64, to nearest), nats a token; of all parts packed as one.
 };
 
 struct CompileOptions {
@@ -35,6 +38,11 @@ struct CompileOptions {
   std::size_t threads = 0;
   /// Called between steps: done, total, what. An exception of it stops the work.
   std::function<void(std::size_t done, std::size_t total, const std::string& what)> progress;
+  /// Language models: keep what is finished beside the output, and go on from what a compile of the
+  /// same was killed at.
+  bool resume = true;
+  /// Language models: hears a sentence where a compile goes on, or why it does not.
+  std::function<void(const std::string&)> note;
 };
 
 /// Quantizes and writes the artifact.

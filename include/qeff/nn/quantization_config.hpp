@@ -27,6 +27,10 @@ struct QuantizationConfig {
   Method method = Method::affine;
   int bits = 8;                  ///< affine, gptq, awq: 2..8
   std::size_t group_size = 0;    ///< 0: per channel; for fp8 128 means 128x128 blocks
+  double target_bits = 0;        ///< affine, gptq, awq of language models: instead of bits and group_size
+                                 ///< those of each linear are chosen by what they cost the model, so that
+                                 ///< the linears of the layers take at most this many bits a weight with
+                                 ///< all that is stored for them; 0: no such choice
   bool per_tensor = false;       ///< affine, fp8: one scale for the whole matrix
   bool symmetric = true;         ///< affine, gptq; awq: no zero point
   std::string range = "minmax";  ///< affine: minmax, percentile, mse
@@ -44,7 +48,7 @@ struct QuantizationConfig {
   bool strict = false;    ///< A fallback is an error instead of a report row.
 
   [[nodiscard]] bool needs_calibration() const noexcept {
-    return method == Method::gptq || method == Method::awq;
+    return method == Method::gptq || method == Method::awq || target_bits > 0;
   }
 };
 
