@@ -76,8 +76,10 @@ class Probe {
 };
 
 Probe::Probe(const DecoderModel& ends, const TokenBatch& tokens, Executor& executor)
-    : ends_(ends), team_{&executor, executor.threads()}, one_{ends.shape, {}, nullptr, {}, {}, {DecoderLayer{}}} {
+    : ends_(ends), team_{&executor, executor.threads()} {
   const DecoderShape& s = ends.shape;
+  one_.shape = s;
+  one_.layers.resize(1);
   const std::size_t sequences = std::min(kSequences, tokens.sequences());
   Stream& stream = streams.emplace_back();
   for (std::size_t i = 0; i < sequences; ++i) {
