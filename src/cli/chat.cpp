@@ -1,5 +1,6 @@
 // qeff-run chat: a conversation, line by line.
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -61,14 +62,22 @@ class Conversation {
   std::optional<std::string> read_line() {
     if (terminal_) fmt::print("> ");
     std::fflush(stdout);
+    if (terminal_ && !wait_for_input()) {
+      fmt::print("\n");
+      return std::string();
+    }
     std::string line;
     if (std::getline(std::cin, line)) return line;
-    if (!take_interrupt()) return std::nullopt;
-    if (!terminal_) throw Interrupted();
-    std::clearerr(stdin);
-    std::cin.clear();
-    fmt::print("\n");
-    return std::string();
+    check_interrupt();
+    return std::nullopt;
+  }
+
+  /// False after Ctrl-C, also if it came just before.
+  static bool wait_for_input() {
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    while (poll(&input, 1, 100) <= 0)
+      if (take_interrupt()) return false;
+    return true;
   }
 
   /// Whether the conversation goes on.

@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -320,33 +321,40 @@ def test_a_conversation_too_long_loses_only_its_last_line(
     assert json.loads(done.stdout.splitlines()[-1]).startswith("<|user|>\nok<|end|>\n")
 
 
-def read_until(terminal: int, wanted: str, seconds: float = 30) -> str:
-    seen = ""
+def read_until(terminal: int, wanted: str, seconds: float = 30) -> None:
+    seen = b""
     end = time.monotonic() + seconds
-    while wanted not in seen and time.monotonic() < end:
+    while wanted.encode() not in seen and time.monotonic() < end:
         if select.select([terminal], [], [], 0.2)[0]:
-            seen += os.read(terminal, 4096).decode(errors="replace")
-    assert wanted in seen, seen
-    return seen
+            seen += os.read(terminal, 4096)
+    assert wanted.encode() in seen, seen[-500:]
 
 
 def test_ctrl_c_stops_an_answer_and_not_the_program(
     program: Path, llama: Path, tmp_path: Path
 ) -> None:
-    settings = json.loads((llama / "config.json").read_text()) | {"max_position_embeddings": 4096}
     model = with_template(llama, tmp_path, CHATML)
-    (model / "config.json").write_text(json.dumps(settings | {"eos_token_id": None}))
     (model / "generation_config.json").unlink(missing_ok=True)
+    for name, changes in (
+        ("config.json", {"max_position_embeddings": 32768, "eos_token_id": None}),
+        ("tokenizer_config.json", {"eos_token": None}),  # it would go on for long
+    ):
+        settings = json.loads((model / name).read_text()) | changes
+        (model / name).write_text(json.dumps(settings))
     process, terminal = pty.fork()
     if process == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.execv(program, [str(program), "chat", str(model), "-n", "3900", "--stop", "never said"])
+        os.execv(program, [str(program), "chat", str(model), "-n", "32000", "-c", "32768"])
+    attributes = termios.tcgetattr(terminal)
+    attributes[3] |= termios.NOFLSH  # else the terminal may drop what is printed after Ctrl-C
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
     try:
         read_until(terminal, "> ")
         os.write(terminal, b"hello\n")
-        time.sleep(0.3)
+        read_until(terminal, "hello\r\n")
+        assert select.select([terminal], [], [], 30)[0]  # the answer has begun
         os.write(terminal, b"\x03")
-        read_until(terminal, "> ")
+        read_until(terminal, " …\r\n> ")
         os.write(terminal, b"\x03")  # on an empty line: another line
         read_until(terminal, "> ")
         os.write(terminal, b"/exit\n")
