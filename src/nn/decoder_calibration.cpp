@@ -10,7 +10,7 @@ constexpr std::size_t kPartTokens = 2048;
 }  // namespace
 
 DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor)
-    : model_(model), team_{&executor, executor.threads()} {
+    : model_(model), team_{&executor, executor.threads()}, tokens_(batch.ids.size()) {
   const DecoderShape& s = model.shape;
   std::size_t longest = 0, most_rows = 0, most_runs = 0;
   for (std::size_t i = 0; i < batch.sequences(); ++i) {
@@ -68,15 +68,17 @@ InputStatistics DecoderCalibration::qkv_inputs() {
   return collect(model_.shape.hidden, [&](const Part& part) { return normalized(part, layer().attn_norm); });
 }
 
-InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv) {
+float* DecoderCalibration::attend(const Part& part, const Linear& qkv) {
   const std::size_t i = model_.layers.size() - 1;
-  return collect(model_.shape.q_size(), [&](const Part& part) {
-    float* const rows = work_.qkv.as<float>();
-    apply(qkv, normalized(part, layer().attn_norm), part.rows, rows, Activation::none, nullptr, team_);
-    place_keys(model_, i, ropes_, part.runs, rows, cache_.front(), 0, team_);
-    attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_.scratch, team_);
-    return context(part);
-  });
+  float* const rows = work_.qkv.as<float>();
+  apply(qkv, normalized(part, layer().attn_norm), part.rows, rows, Activation::none, nullptr, team_);
+  place_keys(model_, i, ropes_, part.runs, rows, cache_.front(), 0, team_);
+  attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_.scratch, team_);
+  return context(part);
+}
+
+InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv) {
+  return collect(model_.shape.q_size(), [&](const Part& part) { return attend(part, qkv); });
 }
 
 InputStatistics DecoderCalibration::up_inputs(const Linear& attn_out) {
@@ -92,13 +94,25 @@ InputStatistics DecoderCalibration::down_inputs(const Linear& up) {
   return collect(model_.shape.intermediate, [&](const Part& part) { return inner(part, up); });
 }
 
-void DecoderCalibration::finish(const Linear& attn_out, const Linear& up, const Linear& down) {
+void DecoderCalibration::finish(const Part& part, const Linear& attn_out, const Linear& up, const Linear& down) {
   const DecoderShape& s = model_.shape;
-  float* const h = work_.h.as<float>();
+  float *const h = work_.h.as<float>(), *const x = states(part);
+  const float* const rows = inner(part, up);
+  if (s.parallel) add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, x, h, team_);
+  add_output(down, layer().post_ffn_norm, s, rows, part.rows, x, h, team_);
+}
+
+void DecoderCalibration::finish(const Linear& attn_out, const Linear& up, const Linear& down) {
+  for (const Part& part : parts_) finish(part, attn_out, up, down);
+}
+
+void DecoderCalibration::run(const Linear& qkv, const Linear& attn_out, const Linear& up, const Linear& down) {
+  const DecoderShape& s = model_.shape;
   for (const Part& part : parts_) {
-    const float* const rows = inner(part, up);
-    if (s.parallel) add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, states(part), h, team_);
-    add_output(down, layer().post_ffn_norm, s, rows, part.rows, states(part), h, team_);
+    const float* const rows = attend(part, qkv);
+    if (!s.parallel)
+      add_output(attn_out, layer().post_attn_norm, s, rows, part.rows, states(part), work_.h.as<float>(), team_);
+    finish(part, attn_out, up, down);
   }
 }
 

@@ -27,6 +27,13 @@ class DecoderCalibration {
   [[nodiscard]] InputStatistics down_inputs(const Linear& up);
   void finish(const Linear& attn_out, const Linear& up, const Linear& down);
 
+  /// The same in one go, without statistics.
+  void run(const Linear& qkv, const Linear& attn_out, const Linear& up, const Linear& down);
+
+  /// (tokens, hidden): what the next block reads.
+  [[nodiscard]] std::span<float> states() const { return {x_.as<float>(), tokens_ * model_.shape.hidden}; }
+  [[nodiscard]] const RopeTables& ropes() const noexcept { return ropes_; }
+
  private:
   /// Whole sequences that run together.
   struct Part {
@@ -37,12 +44,15 @@ class DecoderCalibration {
   [[nodiscard]] float* states(const Part& part) const;
   [[nodiscard]] float* context(const Part& part) const;
   float* normalized(const Part& part, const Norm& norm);
+  float* attend(const Part& part, const Linear& qkv);
   float* inner(const Part& part, const Linear& up);
+  void finish(const Part& part, const Linear& attn_out, const Linear& up, const Linear& down);
   template <class Inputs>
   [[nodiscard]] InputStatistics collect(std::size_t n, Inputs&& inputs);
 
   const DecoderModel& model_;
   Team team_;
+  std::size_t tokens_;
   std::vector<Part> parts_;
   RopeTables ropes_;
   mutable AlignedBuffer x_, context_;

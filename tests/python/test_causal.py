@@ -352,7 +352,7 @@ def test_options_of_compile_are_checked_before_any_work(
         compiled.compile()
 
 
-@pytest.mark.parametrize("scheme", ["int8", "gptq", "awq"])
+@pytest.mark.parametrize("scheme", ["int8", "gptq", "autoround", "awq"])
 def test_quantized_models_stay_close(llama: Path, runner: Any, scheme: str, tmp_path: Path) -> None:
     model = qeff.QEFFAutoModelForCausalLM.from_pretrained(llama)
     texts = ["some words to calibrate on, again and again"] * 8
