@@ -40,8 +40,8 @@ void masked_softmax(const Block& b, std::size_t window, Matrix& scores) {
 }
 
 /// One head of queries; dk and dv are added to.
-void head_gradient(const DecoderShape& s, std::size_t window, const ConstRows& q, const ConstRows& k, const ConstRows& v,
-                   const ConstRows& d_out, Rows& dq, Rows& dk, Rows& dv) {
+void head_gradient(const DecoderShape& s, std::size_t window, const ConstRows& q, const ConstRows& k,
+                   const ConstRows& v, const ConstRows& d_out, Rows& dq, Rows& dk, Rows& dv) {
   const auto tokens = static_cast<std::size_t>(q.rows());
   Matrix p, d, slope;
   for (std::size_t first = 0; first < tokens; first += kQueries) {

@@ -84,7 +84,8 @@ void BlockGradient::backward(std::span<const TokenRun> runs, float* g, std::size
     for (std::size_t i = 0; i < m * s.hidden; ++i) g[i] += d_hidden[i];
   }
   float *d_context = d_context_.as<float>(), *d_qkv = d_qkv_.as<float>();
-  undo_output(weights_.attn_out, layer().post_attn_norm, work_.context.as<float>(), raw_attn_.as<float>(), g, m, d_context);
+  undo_output(weights_.attn_out, layer().post_attn_norm, work_.context.as<float>(), raw_attn_.as<float>(), g, m,
+              d_context);
   const std::size_t i = model_.layers.size() - 1;
   attention_gradient(s, s.layer[i], runs, work_.qkv.as<float>(), d_context, d_qkv, team_);
   undo_place_keys(model_, i, ropes_, runs, raw_qkv_.as<float>(), d_qkv, team_);

@@ -15,7 +15,8 @@ namespace qeff::nn {
 
 /// Call once a layer, in this order: qkv_inputs, attn_out_inputs, up_inputs, down_inputs, finish. The
 /// model's last layer is the one at work; its norms must be there.
-/// Memory: a (tokens, hidden) and a (tokens, q_size) matrix and the largest Hessian.
+/// Memory: a (tokens, hidden) and a (tokens, q_size) matrix, the largest Hessian, and a (tokens, intermediate)
+/// matrix if that is below 256 MB.
 class DecoderCalibration {
  public:
   /// @param model  Its shape, embeddings and norms are read; it must outlive this.
@@ -46,7 +47,7 @@ class DecoderCalibration {
   float* normalized(const Part& part, const Norm& norm);
   float* attend(const Part& part, const Linear& qkv);
   float* inner(const Part& part, const Linear& up);
-  void finish(const Part& part, const Linear& attn_out, const Linear& up, const Linear& down);
+  void finish(const Part& part, const float* inner, const Linear& attn_out, const Linear& down);
   template <class Inputs>
   [[nodiscard]] InputStatistics collect(std::size_t n, Inputs&& inputs);
 
@@ -56,6 +57,7 @@ class DecoderCalibration {
   std::vector<Part> parts_;
   RopeTables ropes_;
   mutable AlignedBuffer x_, context_;
+  AlignedBuffer inner_;  // (tokens, intermediate) from down_inputs() to finish(), or empty: it is computed again
   DecoderWorkspace work_;
   std::vector<KvCache> cache_;  // one, of one layer
 };
