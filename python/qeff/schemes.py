@@ -78,8 +78,8 @@ _LANGUAGE_MODEL_SCHEMES: dict[str, Callable[[], Config]] = {
         bits=4, granularity="per_group", group_size=64, symmetric=False, activations="int8"
     ),
     "awq": lambda: AWQConfig(group_size=64, activations="int8"),
-    "gptq": lambda: GPTQConfig(group_size=64, activations="int8", desc_act=True),
-    "autoround": lambda: AutoRoundConfig(group_size=64, activations="int8", desc_act=True),
+    "gptq": lambda: GPTQConfig(group_size=64, activations="int8"),
+    "autoround": lambda: AutoRoundConfig(group_size=64, activations="int8"),
 }
 
 

@@ -184,7 +184,8 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
       learner_->learn(parts, inputs, {matrix(layer.qkv), matrix(layer.attn_out), matrix(layer.up), matrix(layer.down)},
                       [&](int at, int steps) { tell(fmt::format("{} {}/{}", name, at, steps)); });
   const std::string note =
-      fmt::format("block error {:.4g} after {} steps, {:.4g} before", learned.loss, learned.best_step, learned.loss_before);
+      fmt::format("block error {:.4g} after {} steps, {:.4g} before them", learned.loss, learned.best_step,
+                  learned.loss_before);
   tell(fmt::format("{}: {}", name, note));
   reports_.resize(reports_.size() - parts.qkv.weights.size() - parts.attn_out.weights.size() - parts.up.weights.size() -
                   parts.down.weights.size());
@@ -216,7 +217,8 @@ void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration)
     if (calibration && !config_.propagate) {
       QuantizationConfig as_float;
       as_float.method = Method::none;
-      linear.weights = floats.emplace_back(nn::quantize_linear(linear_parts.weights, {}, as_float, executor_).pack(as_float)).view;
+      const QuantizedLinear unchanged = nn::quantize_linear(linear_parts.weights, {}, as_float, executor_);
+      linear.weights = floats.emplace_back(unchanged.pack(as_float)).view;
     }
     return linear;
   };

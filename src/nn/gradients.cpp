@@ -77,8 +77,8 @@ ValueAndSlope activate(Activation f, float x) {
 
 }  // namespace
 
-void norm_gradient(const Norm& norm, float eps, const float* x, const float* dy, std::size_t m, std::size_t n, float* dx,
-                   Team team) {
+void norm_gradient(const Norm& norm, float eps, const float* x, const float* dy, std::size_t m, std::size_t n,
+                   float* dx, Team team) {
   const auto of_row = norm.beta ? layer_norm_gradient : rms_gradient;
   for_rows(m, team, [&](std::size_t r) { of_row(norm.gamma, eps, x + r * n, dy + r * n, n, dx + r * n); });
 }
@@ -105,8 +105,8 @@ void activation_gradient(const DecoderShape& s, const float* up, const float* d_
   });
 }
 
-void undo_place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& ropes, std::span<const TokenRun> runs,
-                     const float* raw, float* d_qkv, Team team) {
+void undo_place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& ropes,
+                     std::span<const TokenRun> runs, const float* raw, float* d_qkv, Team team) {
   const DecoderShape& s = model.shape;
   const DecoderLayer& l = model.layers[layer];
   const DecoderLayerShape& how = s.layer[layer];

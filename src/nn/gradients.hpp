@@ -17,8 +17,8 @@
 namespace qeff::nn {
 
 /// dx from dy, m rows of n that `norm` made of x; dx may be dy.
-void norm_gradient(const Norm& norm, float eps, const float* x, const float* dy, std::size_t m, std::size_t n, float* dx,
-                   Team team);
+void norm_gradient(const Norm& norm, float eps, const float* x, const float* dy, std::size_t m, std::size_t n,
+                   float* dx, Team team);
 
 /// inner (m, intermediate) from up for blocks that are not gated: activate_inner() for the others.
 void activate_plain(const DecoderShape& shape, const float* up, std::size_t m, float* inner, Team team);
@@ -31,7 +31,7 @@ void attention_gradient(const DecoderShape& shape, const DecoderLayerShape& how,
                         const float* qkv, const float* d_context, float* d_qkv, Team team);
 
 /// d_qkv goes back through rope and the norms of the heads; raw: qkv before place_keys(), or null without such norms.
-void undo_place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& ropes, std::span<const TokenRun> runs,
-                     const float* raw, float* d_qkv, Team team);
+void undo_place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& ropes,
+                     std::span<const TokenRun> runs, const float* raw, float* d_qkv, Team team);
 
 }  // namespace qeff::nn
