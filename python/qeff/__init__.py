@@ -19,6 +19,7 @@ _MODULE_OF = {
     "AffineConfig": "config",
     "CodebookConfig": "config",
     "FP8Config": "config",
+    "AutoRoundConfig": "config",
     "GPTQConfig": "config",
     "AutoTokenizer": "tokenization",
     "QEFFAutoModel": "auto",
@@ -53,6 +54,7 @@ __all__ = [  # noqa: RUF022 - in the order of the documentation
     "QEFFAutoModelForCausalLM",
     "AutoTokenizer",
     "AffineConfig",
+    "AutoRoundConfig",
     "GPTQConfig",
     "AWQConfig",
     "FP8Config",
@@ -82,7 +84,14 @@ if TYPE_CHECKING:
     )
     from .auto import QEFFAutoModel
     from .causal import QEFFAutoModelForCausalLM
-    from .config import AffineConfig, AWQConfig, CodebookConfig, FP8Config, GPTQConfig
+    from .config import (
+        AffineConfig,
+        AutoRoundConfig,
+        AWQConfig,
+        CodebookConfig,
+        FP8Config,
+        GPTQConfig,
+    )
     from .cpu import cpu_info, roof
     from .matrix import matmul, pack, quantize
     from .report import Report

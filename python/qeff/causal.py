@@ -102,11 +102,11 @@ class QEFFAutoModelForCausalLM:
             prefill_seq_len: tokens of prompts run together; None: 512.
             batch_size: texts generated together; None: as many as prompts are given, up to 8.
             full_batch_size: the same, by QEfficient's name for continuous batching.
-            quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"`` (groups of 64, int8 activations
-                with a scale for each), ``"fp8"``, ``"nf4"``, ``"fp4"``, a config object, or None for
-                float.
+            quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"``, ``"autoround"`` (groups of 64, int8
+                activations with a scale for each; the last is the most accurate and slowest), ``"fp8"``,
+                ``"nf4"``, ``"fp4"``, a config object, or None for float.
             kv_cache: how keys and values are kept: ``"bf16"``, ``"int8"``, ``"int4"`` or ``"f32"``.
-            calibration: for AWQ and GPTQ: texts, lists or an array of token ids. None: a small
+            calibration: for AWQ, GPTQ and AutoRound: texts, lists or an array of token ids. None: a small
                 built-in text.
             strict: a layer that cannot be quantized as asked is an error, not a row of the report.
             progress: show a bar if stderr is a terminal, or a function (done, total, what).

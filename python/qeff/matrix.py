@@ -9,7 +9,15 @@ import numpy as np
 from . import _core
 from ._core import InvalidArgument, PackedMatrix, QuantizedMatrix
 from .arrays import FloatArray, as_float_array, from_numpy_like, rows_of
-from .config import AffineConfig, AWQConfig, CodebookConfig, Config, FP8Config, GPTQConfig
+from .config import (
+    AffineConfig,
+    AutoRoundConfig,
+    AWQConfig,
+    CodebookConfig,
+    Config,
+    FP8Config,
+    GPTQConfig,
+)
 from .cpu import thread_count
 from .schemes import Quantization, resolve_config
 
@@ -82,6 +90,10 @@ def quantize_rows(
         )
     if isinstance(config, FP8Config):
         return _core.quantize_fp8(w, format=config.format, granularity=config.granularity)
+    if isinstance(config, AutoRoundConfig):
+        raise InvalidArgument(
+            "quantize: AutoRoundConfig learns whole blocks of a language model; for one matrix there is GPTQConfig"
+        )
     if isinstance(config, GPTQConfig | AWQConfig):
         if hessian is None:
             raise InvalidArgument(

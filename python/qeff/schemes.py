@@ -8,6 +8,7 @@ from typing import Any
 from ._core import InvalidArgument
 from .config import (
     AffineConfig,
+    AutoRoundConfig,
     AWQConfig,
     CodebookConfig,
     Config,
@@ -27,6 +28,7 @@ _SCHEMES: dict[str, Callable[[], Config]] = {
     "int4": lambda: AffineConfig(bits=4, granularity="per_group", symmetric=False),
     "awq": AWQConfig,
     "gptq": GPTQConfig,
+    "autoround": AutoRoundConfig,
     "fp8": FP8Config,
     "fp8_e5m2": lambda: FP8Config(format="e5m2"),
     "nf4": CodebookConfig,
@@ -77,6 +79,7 @@ _LANGUAGE_MODEL_SCHEMES: dict[str, Callable[[], Config]] = {
     ),
     "awq": lambda: AWQConfig(group_size=64, activations="int8"),
     "gptq": lambda: GPTQConfig(group_size=64, activations="int8"),
+    "autoround": lambda: AutoRoundConfig(group_size=64, activations="int8"),
 }
 
 

@@ -12,6 +12,7 @@
 #include "nn/decoder_artifact.hpp"
 #include "nn/decoder_calibration.hpp"
 #include "nn/decoder_tensors.hpp"
+#include "nn/learn_block.hpp"
 #include "nn/model_files.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/io/artifact.hpp"
@@ -78,10 +79,14 @@ class Compiler {
   using Inputs = nn::InputStatistics;
 
   void step(const std::string& what) {
-    if (options_.progress) options_.progress(done_, steps(), what);
+    tell(what);
     ++done_;
   }
-  [[nodiscard]] std::size_t steps() const { return shape_.layers * (config_.target_bits > 0 ? 5 : 4) + 3; }
+  void tell(const std::string& what) const {
+    const std::size_t planning = config_.target_bits > 0 ? shape_.layers : 0;
+    if (options_.progress) options_.progress(done_, planning + shape_.layers * steps_a_layer() + 3, what);
+  }
+  [[nodiscard]] std::size_t steps_a_layer() const { return learner_ ? 5 : 4; }
   const float* keep(std::vector<float> values) {
     return values.empty() ? nullptr : kept_.emplace_back(std::move(values)).data();
   }
@@ -95,9 +100,12 @@ class Compiler {
   Compiled compile(std::size_t layer, const char* name, LinearParts parts, const Inputs& inputs, bool after_norm);
   void compile_ends();
   void plan(const TokenBatch& tokens);
+  [[nodiscard]] std::vector<std::span<float>> carried(nn::DecoderCalibration& calibration);
   std::size_t take_up(std::size_t done, nn::DecoderCalibration* calibration);
   void compile_layer(std::size_t i, nn::DecoderCalibration* calibration);
   void keep(std::size_t i, nn::DecoderCalibration* calibration, std::size_t first_report);
+  void learn(std::size_t i, nn::DecoderCalibration& calibration, const nn::BlockOf<LinearParts>& parts,
+             const nn::BlockOf<Inputs>& inputs, CompiledLayer& layer);
   void fold(Compiled& linear, nn::Norm& norm);
   void fold_into_up(CompiledLayer& layer);
   void write(const std::string& out_path);
@@ -115,6 +123,7 @@ class Compiler {
   std::vector<LayerReport> reports_;
   std::optional<nn::CompileState> state_;
   nn::BitPlan plan_;  // empty: config_ for all linears
+  std::optional<nn::BlockLearner> learner_;  // method autoround
   std::size_t done_ = 0;
 };
 
@@ -182,32 +191,75 @@ void Compiler::fold_into_up(CompiledLayer& layer) {
   layer.down.packed = layer.down.quantized.pack(config_);
 }
 
+/// Trades what GPTQ found for what the block learns, and takes the calibration states through the result.
+void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const nn::BlockOf<LinearParts>& parts,
+                     const nn::BlockOf<Inputs>& inputs, CompiledLayer& layer) {
+  const std::string name = nn::layer_entry(i, "learning");
+  step(name);
+  const auto matrix = [](const Compiled& linear) { return &linear.quantized.matrix; };
+  nn::LearnedBlock learned =
+      learner_->learn(parts, inputs, {matrix(layer.qkv), matrix(layer.attn_out), matrix(layer.up), matrix(layer.down)},
+                      [&](int at, int steps) { tell(fmt::format("{} {}/{}", name, at, steps)); });
+  const std::string note =
+      fmt::format("block error {:.4g} after {} steps, {:.4g} before them", learned.loss, learned.best_step,
+                  learned.loss_before);
+  tell(fmt::format("{}: {}", name, note));
+  reports_.resize(reports_.size() - parts.qkv.weights.size() - parts.attn_out.weights.size() - parts.up.weights.size() -
+                  parts.down.weights.size());
+  const auto adopt = [&](Compiled& linear, QuantizedMatrix better, const LinearParts& weights, const Inputs& seen) {
+    linear.quantized.matrix = std::move(better);
+    nn::report_again(weights.weights, seen, config_, 0, linear.quantized, executor_);
+    for (LayerReport& row : linear.quantized.reports) {
+      row.note += (row.note.empty() ? "" : "; ") + note;
+      reports_.push_back(row);
+    }
+    linear.packed = linear.quantized.pack(config_);
+  };
+  adopt(layer.qkv, std::move(learned.matrices.qkv), parts.qkv, inputs.qkv);
+  adopt(layer.attn_out, std::move(learned.matrices.attn_out), parts.attn_out, inputs.attn_out);
+  adopt(layer.up, std::move(learned.matrices.up), parts.up, inputs.up);
+  adopt(layer.down, std::move(learned.matrices.down), parts.down, inputs.down);
+  if (i + 1 == shape_.layers) return;
+  std::ranges::copy(learner_->inputs(), calibration.states().begin());
+  calibration.run(layer.qkv.linear(""), layer.attn_out.linear(""), layer.up.linear(""), layer.down.linear(""));
+}
+
 void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration) {
   nn::DecoderLayer& norms = model_.layers.emplace_back();
   for (const auto& [name, tensor, n, member] : nn::layer_norms(shape_)) norms.*member = keep(tensors_.norm(tensor, n, i));
   // What runs next during calibration: the quantized linear, or the one of the checkpoint.
   std::deque<kernels::PackedMatrix> floats;
-  const auto runnable = [&](const Compiled& compiled, auto&& parts) {
+  const auto runnable = [&](const Compiled& compiled, const LinearParts& linear_parts) {
     Linear linear = compiled.linear("");
     if (calibration && !config_.propagate) {
       QuantizationConfig as_float;
       as_float.method = Method::none;
-      linear.weights = floats.emplace_back(nn::quantize_linear(parts().weights, {}, as_float, executor_).pack(as_float)).view;
+      const QuantizedLinear unchanged = nn::quantize_linear(linear_parts.weights, {}, as_float, executor_);
+      linear.weights = floats.emplace_back(unchanged.pack(as_float)).view;
     }
     return linear;
   };
   const auto inputs = [&](auto&& ask) { return calibration ? ask() : Inputs{}; };
 
+  const nn::BlockOf<LinearParts> parts{tensors_.qkv(i), tensors_.attn_out(i), tensors_.up(i), tensors_.down(i)};
+  if (learner_) learner_->begin(parts, calibration->states());
+  nn::BlockOf<Inputs> in;
   CompiledLayer layer;
-  layer.qkv = compile(i, "qkv", tensors_.qkv(i), inputs([&] { return calibration->qkv_inputs(); }), true);
-  const Linear qkv = runnable(layer.qkv, [&] { return tensors_.qkv(i); });
-  layer.attn_out = compile(i, "attn_out", tensors_.attn_out(i), inputs([&] { return calibration->attn_out_inputs(qkv); }), false);
-  const Linear attn_out = runnable(layer.attn_out, [&] { return tensors_.attn_out(i); });
-  layer.up = compile(i, "up", tensors_.up(i), inputs([&] { return calibration->up_inputs(attn_out); }), true);
-  const Linear up = runnable(layer.up, [&] { return tensors_.up(i); });
-  layer.down = compile(i, "down", tensors_.down(i), inputs([&] { return calibration->down_inputs(up); }), false);
-  if (calibration && i + 1 < shape_.layers)
-    calibration->finish(attn_out, up, runnable(layer.down, [&] { return tensors_.down(i); }));
+  in.qkv = inputs([&] { return calibration->qkv_inputs(); });
+  layer.qkv = compile(i, "qkv", parts.qkv, in.qkv, true);
+  const Linear qkv = runnable(layer.qkv, parts.qkv);
+  in.attn_out = inputs([&] { return calibration->attn_out_inputs(qkv); });
+  layer.attn_out = compile(i, "attn_out", parts.attn_out, in.attn_out, false);
+  const Linear attn_out = runnable(layer.attn_out, parts.attn_out);
+  in.up = inputs([&] { return calibration->up_inputs(attn_out); });
+  layer.up = compile(i, "up", parts.up, in.up, true);
+  const Linear up = runnable(layer.up, parts.up);
+  in.down = inputs([&] { return calibration->down_inputs(up); });
+  layer.down = compile(i, "down", parts.down, in.down, false);
+  if (learner_)
+    learn(i, *calibration, parts, in, layer);
+  else if (calibration && i + 1 < shape_.layers)
+    calibration->finish(attn_out, up, runnable(layer.down, parts.down));
   fold(layer.qkv, norms.attn_norm);
   fold(layer.up, norms.ffn_norm);
   fold_into_up(layer);
@@ -241,10 +293,17 @@ void Compiler::plan(const TokenBatch& tokens) {
   if (state_) state_->keep_plan(nn::to_json(plan_));
 }
 
+/// What one layer leaves for the next: the states of the quantized model, and of the float model beside it.
+std::vector<std::span<float>> Compiler::carried(nn::DecoderCalibration& calibration) {
+  auto streams = calibration.carried();
+  if (learner_) std::ranges::copy(learner_->carried(), std::back_inserter(streams));
+  return streams;
+}
+
 /// The `done` layers that an earlier compile of the same finished. @return how many of them can be used
 std::size_t Compiler::take_up(std::size_t done, nn::DecoderCalibration* calibration) {
   if (done == 0) return 0;
-  if (calibration && done < shape_.layers && !state_->restore(calibration->carried())) {
+  if (calibration && done < shape_.layers && !state_->restore(carried(*calibration))) {
     state_->clear();
     return 0;
   }
@@ -252,9 +311,9 @@ std::size_t Compiler::take_up(std::size_t done, nn::DecoderCalibration* calibrat
     model_.layers.push_back(state_->layer(i).weights);
     std::ranges::copy(state_->layer(i).reports, std::back_inserter(reports_));
   }
-  done_ += done * 4;
+  done_ += done * steps_a_layer();
   const std::string message = fmt::format("layer {} of {}, resumed", done, shape_.layers);
-  if (options_.progress) options_.progress(done_, steps(), message);
+  tell(message);
   if (options_.note) options_.note(message);
   return done;
 }
@@ -264,7 +323,7 @@ void Compiler::keep(std::size_t i, nn::DecoderCalibration* calibration, std::siz
   if (!state_ || !state_->keep(model_.layers[i], std::span(reports_).subspan(first_report))) return;
   model_.layers[i] = state_->layer(i).weights;
   layers_.pop_back();
-  if (calibration && i + 1 < shape_.layers) state_->keep_stream(calibration->carried());
+  if (calibration && i + 1 < shape_.layers) state_->keep_stream(carried(*calibration));
 }
 
 void Compiler::write(const std::string& out_path) {
@@ -319,6 +378,7 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     };
     state_.emplace(out_path, nn::compile_fingerprint(checkpoint_, config_, calibrated ? tokens : TokenBatch{}), shape_, note);
   }
+  if (config_.method == Method::autoround) learner_.emplace(model_, tokens, config_.autoround, executor_);
   const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
   plan(tokens);
   for (std::size_t i = take_up(done, stream); i < shape_.layers; ++i) {
@@ -327,6 +387,7 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     keep(i, stream, first_report);
   }
   calibration.reset();
+  learner_.reset();
   write(out_path);
   return std::move(reports_);
 }

@@ -302,6 +302,9 @@ void Compiler::write(const std::string& out_path) {
 }
 
 std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::string& out_path) {
+  if (config_.method == Method::autoround)
+    throw Unsupported(
+        "method \"autoround\" learns the blocks of causal language models, not of encoders: use \"gptq\"");
   (void)metadata();  // pooling and length files are read before the work, not after it
   const bool calibrated = tokens.sequences() > 0 && config_.method != Method::none;
   require(config_.target_bits == 0, "target_bits is for causal language models");

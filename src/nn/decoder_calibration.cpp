@@ -6,11 +6,12 @@ namespace qeff::nn {
 namespace {
 
 constexpr std::size_t kPartTokens = 2048;
+constexpr std::size_t kMostInnerBytes = std::size_t{256} << 20;
 
 }  // namespace
 
 DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor)
-    : model_(model), team_{&executor, executor.threads()} {
+    : model_(model), team_{&executor, executor.threads()}, tokens_(batch.ids.size()) {
   const DecoderShape& s = model.shape;
   std::size_t longest = 0, most_rows = 0, most_runs = 0;
   for (std::size_t i = 0; i < batch.sequences(); ++i) {
@@ -27,6 +28,8 @@ DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBat
   cache_.emplace_back(1, most_runs, s.kv_heads, s.head_dim, longest, kernels::CachedAs::f32);
   x_.reserve(batch.ids.size() * s.hidden * sizeof(float));
   context_.reserve(batch.ids.size() * s.q_size() * sizeof(float));
+  const std::size_t inner_bytes = tokens_ * s.intermediate * sizeof(float);
+  if (inner_bytes <= kMostInnerBytes) inner_.reserve(inner_bytes);
   work_.reserve(s, most_rows, team_.threads);
   for (const Part& part : parts_)
     for (const TokenRun& run : part.runs)
@@ -52,13 +55,14 @@ float* DecoderCalibration::normalized(const Part& part, const Norm& norm) {
 float* DecoderCalibration::inner(const Part& part, const Linear& up) {
   const DecoderShape& s = model_.shape;
   const float* h = normalized(part, layer().ffn_norm);
+  float* const out = inner_.size() ? inner_.as<float>() + part.begin * s.intermediate : work_.inner.as<float>();
   if (s.gated()) {
     apply(up, h, part.rows, work_.up.as<float>(), Activation::none, nullptr, team_);
-    activate_inner(s, work_.up.as<float>(), part.rows, work_.inner.as<float>(), team_);
+    activate_inner(s, work_.up.as<float>(), part.rows, out, team_);
   } else {
-    apply(up, h, part.rows, work_.inner.as<float>(), s.activation, nullptr, team_);
+    apply(up, h, part.rows, out, s.activation, nullptr, team_);
   }
-  return work_.inner.as<float>();
+  return out;
 }
 
 template <class Inputs>
@@ -72,15 +76,17 @@ InputStatistics DecoderCalibration::qkv_inputs() {
   return collect(model_.shape.hidden, [&](const Part& part) { return normalized(part, layer().attn_norm); });
 }
 
-InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv) {
+float* DecoderCalibration::attend(const Part& part, const Linear& qkv) {
   const std::size_t i = model_.layers.size() - 1;
-  return collect(model_.shape.q_size(), [&](const Part& part) {
-    float* const rows = work_.qkv.as<float>();
-    apply(qkv, normalized(part, layer().attn_norm), part.rows, rows, Activation::none, nullptr, team_);
-    place_keys(model_, i, ropes_, part.runs, rows, cache_.front(), 0, team_);
-    attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_.scratch, team_);
-    return context(part);
-  });
+  float* const rows = work_.qkv.as<float>();
+  apply(qkv, normalized(part, layer().attn_norm), part.rows, rows, Activation::none, nullptr, team_);
+  place_keys(model_, i, ropes_, part.runs, rows, cache_.front(), 0, team_);
+  attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_.scratch, team_);
+  return context(part);
+}
+
+InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv) {
+  return collect(model_.shape.q_size(), [&](const Part& part) { return attend(part, qkv); });
 }
 
 InputStatistics DecoderCalibration::up_inputs(const Linear& attn_out) {
@@ -96,13 +102,26 @@ InputStatistics DecoderCalibration::down_inputs(const Linear& up) {
   return collect(model_.shape.intermediate, [&](const Part& part) { return inner(part, up); });
 }
 
-void DecoderCalibration::finish(const Linear& attn_out, const Linear& up, const Linear& down) {
+void DecoderCalibration::finish(const Part& part, const float* inner, const Linear& attn_out, const Linear& down) {
   const DecoderShape& s = model_.shape;
-  float* const h = work_.h.as<float>();
+  float *const h = work_.h.as<float>(), *const x = states(part);
+  if (s.parallel) add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, x, h, team_);
+  add_output(down, layer().post_ffn_norm, s, inner, part.rows, x, h, team_);
+}
+
+void DecoderCalibration::finish(const Linear& attn_out, const Linear& up, const Linear& down) {
+  const std::size_t n = model_.shape.intermediate;
+  for (const Part& part : parts_)
+    finish(part, inner_.size() ? inner_.as<float>() + part.begin * n : inner(part, up), attn_out, down);
+}
+
+void DecoderCalibration::run(const Linear& qkv, const Linear& attn_out, const Linear& up, const Linear& down) {
+  const DecoderShape& s = model_.shape;
   for (const Part& part : parts_) {
-    const float* const rows = inner(part, up);
-    if (s.parallel) add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, states(part), h, team_);
-    add_output(down, layer().post_ffn_norm, s, rows, part.rows, states(part), h, team_);
+    const float* const rows = attend(part, qkv);
+    if (!s.parallel)
+      add_output(attn_out, layer().post_attn_norm, s, rows, part.rows, states(part), work_.h.as<float>(), team_);
+    finish(part, inner(part, up), attn_out, down);
   }
 }
 

@@ -15,7 +15,8 @@ namespace qeff::nn {
 
 /// Call once a layer, in this order: qkv_inputs, attn_out_inputs, up_inputs, down_inputs, finish. The
 /// model's last layer is the one at work; its norms must be there.
-/// Memory: a (tokens, hidden) and a (tokens, q_size) matrix and the largest Hessian.
+/// Memory: a (tokens, hidden) and a (tokens, q_size) matrix, the largest Hessian, and a (tokens, intermediate)
+/// matrix if that is below 256 MB.
 class DecoderCalibration {
  public:
   /// @param model  Its shape, embeddings and norms are read; it must outlive this.
@@ -29,6 +30,13 @@ class DecoderCalibration {
   [[nodiscard]] std::vector<std::span<float>> carried();
   void finish(const Linear& attn_out, const Linear& up, const Linear& down);
 
+  /// The same in one go, without statistics.
+  void run(const Linear& qkv, const Linear& attn_out, const Linear& up, const Linear& down);
+
+  /// (tokens, hidden): what the next block reads.
+  [[nodiscard]] std::span<float> states() const { return {x_.as<float>(), tokens_ * model_.shape.hidden}; }
+  [[nodiscard]] const RopeTables& ropes() const noexcept { return ropes_; }
+
  private:
   /// Whole sequences that run together.
   struct Part {
@@ -39,15 +47,19 @@ class DecoderCalibration {
   [[nodiscard]] float* states(const Part& part) const;
   [[nodiscard]] float* context(const Part& part) const;
   float* normalized(const Part& part, const Norm& norm);
+  float* attend(const Part& part, const Linear& qkv);
   float* inner(const Part& part, const Linear& up);
+  void finish(const Part& part, const float* inner, const Linear& attn_out, const Linear& down);
   template <class Inputs>
   [[nodiscard]] InputStatistics collect(std::size_t n, Inputs&& inputs);
 
   const DecoderModel& model_;
   Team team_;
+  std::size_t tokens_;
   std::vector<Part> parts_;
   RopeTables ropes_;
   mutable AlignedBuffer x_, context_;
+  AlignedBuffer inner_;  // (tokens, intermediate) from down_inputs() to finish(), or empty: it is computed again
   DecoderWorkspace work_;
   std::vector<KvCache> cache_;  // one, of one layer
 };

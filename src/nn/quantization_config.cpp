@@ -17,8 +17,8 @@ namespace {
 using Json = nlohmann::json;
 using kernels::Activations;
 
-constexpr std::array<std::string_view, 6> kMethods{"none", "affine", "codebook",
-                                                   "fp8",  "gptq",   "awq"};
+constexpr std::array<std::string_view, 7> kMethods{"none", "affine", "codebook", "fp8",
+                                                   "gptq", "awq",    "autoround"};
 constexpr std::array<std::string_view, 3> kActivations{"int8", "bf16", "f32"};
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -70,6 +70,11 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("clip", c.awq.clip);
   visit("clip_grid", c.awq.clip_grid);
   visit("max_shrink", c.awq.max_shrink);
+  visit("iters", c.autoround.iters);
+  visit("batch_size", c.autoround.batch_size);
+  visit("lr", c.autoround.lr);
+  visit("minmax_lr", c.autoround.minmax_lr);
+  visit("momentum", c.autoround.momentum);
   visit("embedding_bits", c.embedding_bits);
   visit("propagate", c.propagate);
   visit("strict", c.strict);
@@ -107,7 +112,7 @@ void assign(std::string_view key, const Json& value, std::string& field) {
 QuantizationConfig defaults(Method method) {
   QuantizationConfig c;
   c.method = method;
-  if (method == Method::gptq || method == Method::awq) {
+  if (c.needs_calibration()) {
     c.bits = 4;
     c.group_size = 128;
     c.symmetric = false;
@@ -175,6 +180,13 @@ void validate(const QuantizationConfig& c) {
           c.gptq.damp_percent, ", not in (0, 1)");
   require(c.awq.max_shrink > 0 && c.awq.max_shrink < 1, "max_shrink is ", c.awq.max_shrink,
           ", not in (0, 1)");
+  require(c.autoround.iters >= 1, "iters is 0, not at least 1");
+  require(c.autoround.batch_size >= 1, "batch_size is 0, not at least 1");
+  require(c.autoround.lr >= 0 && c.autoround.lr <= 1, "lr is ", c.autoround.lr, ", not in [0, 1]");
+  require(c.autoround.minmax_lr >= 0 && c.autoround.minmax_lr <= 1, "minmax_lr is ",
+          c.autoround.minmax_lr, ", not in [0, 1]");
+  require(c.autoround.momentum >= 0 && c.autoround.momentum < 1, "momentum is ",
+          c.autoround.momentum, ", not in [0, 1)");
   (void)index_of("range", c.range, std::array<std::string_view, 3>{"minmax", "percentile", "mse"});
   (void)index_of("codebook", c.codebook, std::array<std::string_view, 2>{"nf4", "fp4"});
   (void)index_of("fp8_format", c.fp8_format, std::array<std::string_view, 2>{"e4m3", "e5m2"});

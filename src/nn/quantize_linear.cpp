@@ -257,22 +257,34 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
   }
   std::vector<Part> parts = quantize_parts(weights, inputs, config, executor);
   const double spent = seconds();
-  const bool measured = !inputs.empty() && !inputs.sampled;
-  kernels::PackedMatrix hessian;
-  if (measured) hessian = pack_float(inputs.view());
   QuantizedLinear linear;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (config.strict && !parts[i].fallback.empty())
       throw Unsupported(fmt::format("{}: {} (strict)", weights[i].name, parts[i].fallback));
-    const std::vector<float> values = values_of(parts[i].matrix);
-    LayerReport row = report(weights[i], values);
-    row.note = parts[i].fallback.empty() ? parts[i].remark : parts[i].fallback;
-    if (measured) row.hessian_loss = hessian_loss(weights[i].view(), values, hessian, executor);
-    linear.reports.push_back(std::move(row));
+    linear.reports.emplace_back().note = parts[i].fallback.empty() ? parts[i].remark : parts[i].fallback;
   }
   linear.matrix = stack(parts);
-  finish_reports(linear, config, spent);
+  report_again(weights, inputs, config, spent, linear, executor);
   return linear;
+}
+
+void report_again(std::span<const NamedWeight> weights, const InputStatistics& inputs, const QuantizationConfig& config,
+                  double seconds, QuantizedLinear& linear, Executor& executor) {
+  const std::vector<float> values = values_of(linear.matrix);
+  const bool measured = !inputs.empty() && !inputs.sampled;
+  kernels::PackedMatrix hessian;
+  if (measured) hessian = pack_float(inputs.view());
+  auto at = values.begin();
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const auto end = at + static_cast<std::ptrdiff_t>(weights[i].values.size());
+    const std::vector<float> part(at, end);
+    at = end;
+    LayerReport row = report(weights[i], part);
+    row.note = std::move(linear.reports[i].note);
+    if (measured) row.hessian_loss = hessian_loss(weights[i].view(), part, hessian, executor);
+    linear.reports[i] = std::move(row);
+  }
+  finish_reports(linear, config, seconds);
 }
 
 }  // namespace qeff::nn

@@ -52,4 +52,8 @@ struct QuantizedLinear {
                                               const InputStatistics& inputs,
                                               const QuantizationConfig& config, Executor& executor);
 
+/// The rows of the report after `linear.matrix` has changed.
+void report_again(std::span<const NamedWeight> parts, const InputStatistics& inputs, const QuantizationConfig& config,
+                  double seconds, QuantizedLinear& linear, Executor& executor);
+
 }  // namespace qeff::nn

@@ -24,6 +24,24 @@ TEST(QuantizationConfig, SurvivesTheWayThroughJson) {
   EXPECT_EQ(config.activations, kernels::Activations::int8);
 }
 
+TEST(QuantizationConfig, LearnedRoundingHasItsOwnKeysAndThoseOfGptq) {
+  auto config = quantization_config_from_json(R"({"method": "autoround", "desc_act": true, "iters": 7,
+      "batch_size": 3, "lr": 0.01, "minmax_lr": 0.002, "momentum": 0.5})");
+  EXPECT_TRUE(config.needs_calibration());
+  EXPECT_EQ(config.bits, 4);
+  EXPECT_FALSE(config.symmetric);
+  config = quantization_config_from_json(to_json(config));
+  EXPECT_EQ(config.method, Method::autoround);
+  EXPECT_TRUE(config.gptq.desc_act);
+  EXPECT_EQ(config.autoround.iters, 7);
+  EXPECT_EQ(config.autoround.batch_size, 3);
+  EXPECT_EQ(config.autoround.lr, 0.01);
+  EXPECT_EQ(config.autoround.minmax_lr, 0.002);
+  EXPECT_EQ(config.autoround.momentum, 0.5);
+  test::expect_message<InvalidArgument>(parsing(R"({"iters": 0})"), {"iters is 0, not at least 1"});
+  test::expect_message<InvalidArgument>(parsing(R"({"momentum": 1})"), {"momentum is 1, not in [0, 1)"});
+}
+
 TEST(QuantizationConfig, NamesTheClosestKnownWord) {
   test::expect_message<InvalidArgument>(parsing(R"({"method": "gtpq"})"),
                                         {"\"gtpq\" is unknown; did you mean \"gptq\""});

@@ -105,7 +105,8 @@ TEST_P(Resume, AfterKillsAtTenRandomMomentsGivesTheSameBytes) {
 INSTANTIATE_TEST_SUITE_P(Recipes, Resume,
                          testing::Values(kGptq, R"({"method": "affine", "bits": 8})",
                                          R"({"method": "awq", "group_size": 32, "scale_grid": 4, "clip_grid": 2})",
-                                         R"({"method": "gptq", "target_bits": 5.5, "activations": "int8", "range_grid": 4})"));
+                                         R"({"method": "gptq", "target_bits": 5.5, "activations": "int8", "range_grid": 4})",
+                                         R"({"method": "autoround", "bits": 4, "group_size": 32, "iters": 3, "batch_size": 2})"));
 
 TEST(Resume, GoesOnAfterTheLastFinishedLayer) {
   for (const char* recipe : {kGptq, R"({"method": "gptq", "group_size": 32, "propagate": false, "range_grid": 4})",

@@ -90,38 +90,6 @@ def test_several_texts_of_one_prompt_differ_and_can_be_repeated(runner: Any) -> 
     assert runner.generate(["x"], **(options | {"seed": 6})) != texts
 
 
-def test_prompt_lookup_gives_the_same_tokens(runner: Any) -> None:
-    prompt = "abcabcabcabc" * 4
-    plain = runner.generate([prompt], max_new_tokens=50, details=True)
-    guessed = runner.generate([prompt], max_new_tokens=50, prompt_lookup_num_tokens=5, details=True)
-    assert guessed.texts[0].ids.tolist() == plain.texts[0].ids.tolist()
-    assert guessed.stats["proposed_tokens"] > 0
-
-
-def test_an_assistant_model_changes_the_runs_and_not_the_tokens(
-    model: qeff.QEFFAutoModelForCausalLM, llama: Path, tmp_path: Path
-) -> None:
-    small = qeff.QEFFAutoModelForCausalLM.from_pretrained(llama)
-    small.compile(tmp_path / "draft.qeff", quantization="int8", num_cores=1)
-    runner, prompts = model.session, ["abc", "a much longer prompt", "0"]
-    for sampling in ({}, {"temperature": 0.7, "seed": 3}):
-        options = {"max_new_tokens": 40, "details": True, **sampling}
-        plain = runner.generate(prompts, **options)
-        helped = runner.generate(
-            prompts, assistant_model=small, num_assistant_tokens=4, **options
-        )
-        for one, other in zip(helped.texts, plain.texts, strict=True):
-            assert one.ids.tolist() == other.ids.tolist()
-        assert 0 < helped.stats["accepted_tokens"] <= helped.stats["proposed_tokens"]
-        assert helped.stats["runs"] < plain.stats["runs"]
-    with pytest.raises(TypeError, match="assistant_model must be a compiled language model, not str"):
-        runner.generate("a", assistant_model="small")
-    with pytest.raises(qeff.InvalidArgument, match="in use"):
-        runner.generate("a", assistant_model=runner)
-    with pytest.raises(qeff.InvalidArgument, match="not both"):
-        runner.generate("a", assistant_model=small, prompt_lookup_num_tokens=3)
-
-
 def test_log_probabilities_are_those_of_the_logits(runner: Any) -> None:
     ids = runner.ids_of("log")
     text = runner.generate([ids], max_new_tokens=4, top_logprobs=2, details=True).texts[0]
@@ -376,7 +344,7 @@ def test_options_of_compile_are_checked_before_any_work(
         compiled.compile()
 
 
-@pytest.mark.parametrize("scheme", ["int8", "gptq", "awq"])
+@pytest.mark.parametrize("scheme", ["int8", "gptq", "autoround", "awq"])
 def test_quantized_models_stay_close(llama: Path, runner: Any, scheme: str, tmp_path: Path) -> None:
     model = qeff.QEFFAutoModelForCausalLM.from_pretrained(llama)
     texts = ["some words to calibrate on, again and again"] * 8

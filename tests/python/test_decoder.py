@@ -137,6 +137,7 @@ def test_a_sequence_does_not_see_its_neighbours(threads: int, tmp_path: Path) ->
         {"method": "affine", "bits": 4, "group_size": 16, "symmetric": False, "activations": "int8"},
         {"method": "gptq", "bits": 4, "group_size": 16},
         {"method": "gptq", "bits": 4, "group_size": 16, "propagate": False},
+        {"method": "autoround", "bits": 4, "group_size": 16, "iters": 3, "batch_size": 2},
         {"method": "awq", "bits": 4, "group_size": 16},
         {"method": "fp8"},
         {"method": "codebook"},

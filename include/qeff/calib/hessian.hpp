@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "qeff/core/aligned_buffer.hpp"
 #include "qeff/core/executor.hpp"
 #include "qeff/core/matrix_view.hpp"
 
@@ -33,14 +34,15 @@ class HessianAccumulator {
 
  private:
   std::size_t copy_finite_rows(MatrixView<const float> x, std::size_t begin);
-  void add_products(std::size_t rows, Executor& executor);
+  void add_products(Executor& executor);
 
   std::size_t k_;
   std::size_t rows_ = 0;
   std::size_t skipped_ = 0;
-  std::vector<float> sum_;       // (k, k), only blocks on and above the diagonal
-  std::vector<double> sum_abs_;  // (k)
-  std::vector<float> chunk_;     // rows waiting for add_products
+  std::vector<float> sum_;             // (k, k), only blocks on and above the diagonal
+  std::vector<double> sum_abs_;        // (k)
+  AlignedBuffer panels_;               // rows waiting for add_products, packed as weights (k, rows)
+  AlignedBuffer transposed_, inputs_;  // the same as (k, rows), plain and as inputs of a matmul
 };
 
 }  // namespace qeff
