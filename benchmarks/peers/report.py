@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llm import to_markdown
 from qeff import InvalidArgument
 from qeff.bench.report import facts_line, full_table, replace_marked, summary_table, write_plot
 
@@ -53,6 +54,10 @@ def update(page: Path, folder: Path, with_plots: bool) -> list[str]:
     used = []
     for name, document in read_measurements(folder).items():
         if f"<!-- begin {name} -->" not in text:
+            continue
+        if document["kind"] == "llm-peers":
+            text = replace_marked(text, name, to_markdown(document).strip())
+            used.append(name)
             continue
         if with_plots:
             write_plot(document, folder / f"{name}.png")
