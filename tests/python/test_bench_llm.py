@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from qeff.bench import llm
-from tiny_llama import make_llama
 
 PEERS = ROOT / "benchmarks" / "peers"
 LLAMA_BENCH = """#!{python}
@@ -21,11 +20,6 @@ if "broken" in a["-m"]: sys.exit("no such model")
 print(json.dumps([{{"n_prompt": int(a["-p"]), "n_gen": int(a["-n"]), "build_commit": "abc",
                     "avg_ts": 0.5 if a["-p"] != "0" else 1e9}}]))
 """
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture

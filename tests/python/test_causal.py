@@ -14,24 +14,6 @@ import numpy as np
 import pytest
 import qeff
 from qeff.causal_text import LanguageTokenizer, StopFilter, _RustCodec
-from tiny_llama import make_llama
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
-
-
-@pytest.fixture(scope="module")
-def model(llama: Path) -> qeff.QEFFAutoModelForCausalLM:
-    found = qeff.QEFFAutoModelForCausalLM.from_pretrained(llama)
-    found.compile(quantization=None, kv_cache="f32", num_cores=1)
-    return found
-
-
-@pytest.fixture(scope="module")
-def runner(model: qeff.QEFFAutoModelForCausalLM) -> Any:
-    return model.session
 
 
 @pytest.fixture(scope="module")

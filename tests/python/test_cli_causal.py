@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import qeff
-from tiny_llama import make_llama
 
 gguf = pytest.importorskip("gguf")
 
@@ -20,11 +19,6 @@ def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[st
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture

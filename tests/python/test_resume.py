@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 import qeff
-from tiny_llama import make_llama
 
 IDS = [[(7 * i + j) % 250 for i in range(40)] for j in range(3)]
 CONFIG = qeff.GPTQConfig(group_size=32, range_grid=4, activations="int8")
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from conftest import ROOT
 from qeff.causal_native import model_files
 from qeff.causal_text import LanguageTokenizer
 from qeff.resolve import resolve_model
-from tiny_llama import make_llama
 
 CHATML = (
     "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -137,11 +136,6 @@ def program() -> Path:
     if not path.is_file():
         pytest.skip("qeff-run is not built")
     return path
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture(scope="module")

@@ -7,24 +7,6 @@ from typing import Any
 
 import pytest
 import qeff
-from tiny_llama import make_llama
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
-
-
-@pytest.fixture(scope="module")
-def model(llama: Path) -> qeff.QEFFAutoModelForCausalLM:
-    found = qeff.QEFFAutoModelForCausalLM.from_pretrained(llama)
-    found.compile(quantization=None, kv_cache="f32", num_cores=1)
-    return found
-
-
-@pytest.fixture(scope="module")
-def runner(model: qeff.QEFFAutoModelForCausalLM) -> Any:
-    return model.session
 
 
 def test_prompt_lookup_gives_the_same_tokens(runner: Any) -> None:

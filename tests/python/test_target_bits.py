@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 import qeff
-from tiny_llama import make_llama
 
 IDS = [[(7 * i + j) % 250 for i in range(40)] for j in range(3)]
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 def average_bits(rows: list[dict]) -> float:
