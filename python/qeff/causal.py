@@ -103,7 +103,7 @@ class QEFFAutoModelForCausalLM:
             batch_size: texts generated together; None: as many as prompts are given, up to 8.
             full_batch_size: the same, by QEfficient's name for continuous batching.
             quantization: ``"int8"``, ``"int4"``, ``"awq"``, ``"gptq"``, ``"autoround"`` (groups of 64, int8
-                activations with a scale for each; the last is the most accurate and slowest), ``"fp8"``,
+                activations with a scale for each; the last learns roundings after GPTQ and takes longest), ``"fp8"``,
                 ``"nf4"``, ``"fp4"``, a config object, or None for float.
             kv_cache: how keys and values are kept: ``"bf16"``, ``"int8"``, ``"int4"`` or ``"f32"``.
             calibration: for AWQ, GPTQ and AutoRound: texts, lists or an array of token ids. None: a small
