@@ -26,6 +26,7 @@ void each_rate(const Roof& roof, F&& f) {
   };
   product("int8", roof.int8);
   product("u4", roof.u4);
+  product("i16", roof.i16);
   product("bf16", roof.bf16);
   product("f32", roof.f32);
   f("read L1", roof.l1);

@@ -41,6 +41,7 @@ py::dict roof_dict(const kernels::Roof& roof) {
   };
   add_product("int8", roof.int8);
   add_product("u4", roof.u4);
+  add_product("i16", roof.i16);
   add_product("bf16", roof.bf16);
   add_product("f32", roof.f32);
   add(reading, "l1", roof.l1);

@@ -48,7 +48,7 @@ def roof(num_cores: int | None = None) -> dict[str, Any]:
 
     Returns:
         ``isa``, ``threads``, ``caches`` (bytes of ``l1``, ``l2``, ``l3``), ``gops`` (1e9 operations a
-        second of ``int8``, ``u4`` (int8 by 4-bit codes), ``bf16``, ``f32`` products, each from
+        second of ``int8``, ``u4`` (int8 by 4-bit codes), ``i16`` (16 bits by 4-bit codes), ``bf16``, ``f32`` products, each from
         ``registers`` and by the matmuls' register tile ``fed_l1``, ``fed_l2`` from those caches) and
         ``gb_per_s`` (reading from ``l1``, ``l2``, ``l3``, ``memory``). Each figure is a dict of ``one``
         thread and ``all`` threads; what the CPU lacks is left out.

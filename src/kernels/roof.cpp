@@ -27,8 +27,8 @@ constexpr std::size_t kAhead[] = {0, 1024};
 /// Rounds of one call of KernelTable::roof_registers.
 constexpr std::size_t kRounds = 2048;
 constexpr double kLeastPass = 1e-3;  // seconds; a call of the team costs a thousandth of it
-/// For one thread and for all: 3 products in 3 places, u4 in one, 4 levels with 2 ways to read.
-constexpr int kMeasurements = 2 * (3 * 3 + 1 + 4 * 2);
+/// For one thread and for all: 3 products in 3 places, u4 and i16 in one, 4 levels with 2 ways to read.
+constexpr int kMeasurements = 2 * (3 * 3 + 2 + 4 * 2);
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -53,6 +53,7 @@ class Measurement {
     prepare(std::max(memory, 2 * l2 * areas_.size()));
     roof.int8 = products(Product::int8, l2);
     roof.u4 = products(Product::u4, l2);
+    roof.i16 = products(Product::i16, l2);
     roof.bf16 = products(Product::bf16, l2);
     roof.f32 = products(Product::f32, l2);
     roof.l1 = reading(l1 / 2, l1 / 2);
@@ -197,7 +198,9 @@ double Roof::peak(WeightFormat format, Activations activations) const noexcept {
     const double signed_codes = int8.registers.all;
     return format == WeightFormat::u4 ? std::max(signed_codes, u4.registers.all) : signed_codes;
   }
-  return activations == Activations::bf16 && bf16.registers.all > 0 ? bf16.registers.all : f32.registers.all;
+  if (activations == Activations::f32) return f32.registers.all;
+  if (format == WeightFormat::u4 && i16.registers.all > 0) return i16.registers.all;
+  return bf16.registers.all > 0 ? bf16.registers.all : f32.registers.all;
 }
 
 const char* Roof::level(std::size_t bytes) const noexcept {

@@ -105,6 +105,23 @@ TEST_P(MatmulOnIsa, AccumulatorsOfExtremeCodesDoNotSaturate) {
   }
 }
 
+TEST_P(MatmulOnIsa, LongSumsOfTheLargest4BitCodesDoNotOverflow) {
+  for (const std::size_t k : {4352u, 4416u, 16384u})
+    for (const int zero : {0, 8, 15}) {
+      QuantizedMatrix q;
+      q.rows = 16, q.cols = k, q.group_size = k, q.bits = 4;
+      q.codes.assign(16 * k, zero == 15 ? 0 : 15);
+      q.scales.assign(16, 0.5f);
+      q.zero_points.assign(16, zero);
+      const auto packed = pack(q);  // bf16 activations
+      const std::vector<float> x(k, -3.0f);
+      std::vector<float> y(16);
+      matmul({x.data(), 1, k}, packed.view, {y.data(), 1, 16}, {}, serial);
+      const double exact = -1.5 * static_cast<double>(k) * ((zero == 15 ? 0 : 15) - zero);
+      for (const float sum : y) EXPECT_NEAR(sum, exact, 1e-3 * std::abs(exact)) << k << ' ' << zero;
+    }
+}
+
 TEST_P(MatmulOnIsa, AccumulatorsEqualThoseOfThePortableKernels) {
   for (const Scheme scheme : {Scheme::i8, Scheme::i8_groups, Scheme::u4_int8}) {
     const Problem p = test::random_problem(scheme, 37, 50, 300, 64);
@@ -206,16 +223,31 @@ TEST_P(MatmulOnIsa, InputScaleMultipliesX) {
 }
 
 TEST_P(MatmulOnIsa, RowsWithNanOrInfGiveNanAndOthersStayRight) {
-  Problem p = test::random_problem(Scheme::i8, 4, 20, 70, 0);
+  for (const Scheme scheme : {Scheme::i8, Scheme::u4_int8}) {
+    Problem p = test::random_problem(scheme, 4, 20, 70, 0);
+    const auto before = run(p, serial);
+    p.x[1 * 70 + 69] = NAN;
+    p.x[2 * 70 + 3] = -INFINITY;
+    const auto y = run(p, serial);
+    for (std::size_t n = 0; n < 20; ++n) {
+      EXPECT_EQ(y[n], before[n]);
+      EXPECT_TRUE(std::isnan(y[20 + n]));
+      EXPECT_TRUE(std::isnan(y[40 + n]));
+      EXPECT_EQ(y[60 + n], before[60 + n]);
+    }
+  }
+}
+
+TEST_P(MatmulOnIsa, RowsWithNanOrInfAreNotFiniteWithBf16Activations) {
+  Problem p = test::random_problem(Scheme::u4, 3, 20, 70, 32);
   const auto before = run(p, serial);
-  p.x[1 * 70 + 69] = NAN;
+  p.x[69] = NAN;
   p.x[2 * 70 + 3] = -INFINITY;
   const auto y = run(p, serial);
   for (std::size_t n = 0; n < 20; ++n) {
-    EXPECT_EQ(y[n], before[n]);
-    EXPECT_TRUE(std::isnan(y[20 + n]));
-    EXPECT_TRUE(std::isnan(y[40 + n]));
-    EXPECT_EQ(y[60 + n], before[60 + n]);
+    EXPECT_TRUE(std::isnan(y[n]));
+    EXPECT_EQ(y[20 + n], before[20 + n]);
+    EXPECT_FALSE(std::isfinite(y[40 + n]));
   }
 }
 

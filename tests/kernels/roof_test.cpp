@@ -22,7 +22,7 @@ namespace {
 using kernels::KernelTable;
 using kernels::Product;
 
-constexpr Product kProducts[] = {Product::int8, Product::u4, Product::bf16, Product::f32};
+constexpr Product kProducts[] = {Product::int8, Product::u4, Product::i16, Product::bf16, Product::f32};
 
 /// 64 bytes of sums as 16 integers or floats.
 struct Sums {
@@ -45,6 +45,7 @@ AlignedBuffer operands(std::size_t bytes) {
 double term(Product product) {
   if (product == Product::int8) return 63 * 63;
   if (product == Product::u4) return 63 * 15;
+  if (product == Product::i16) return 0x3f3f * 15;
   const std::uint32_t bits = product == Product::bf16 ? 0x3f3f0000 : 0x3f3f3f3f;
   float value;
   std::memcpy(&value, &bits, 4);
@@ -62,7 +63,7 @@ TEST_P(RoofLoops, ProductsOfRegistersAreDoneAsOftenAsCounted) {
     const double operations = t.roof_registers(product, x.data(), 3, once.bytes);
     EXPECT_EQ(t.roof_registers(product, x.data(), 21, more.bytes), 7 * operations);
     if (operations == 0) {
-      EXPECT_EQ(product, Product::bf16) << "only bf16 products may be missing";
+      EXPECT_TRUE(product == Product::bf16 || product == Product::i16) << "only these may be missing";
       continue;
     }
     const double sum = once.first(has_floats(product));
@@ -92,7 +93,8 @@ TEST_P(RoofLoops, TheFedTileMultipliesItsWholeDepth) {
     EXPECT_EQ(once.first(has_floats(product)), twice.first(has_floats(product)));
   }
   Sums none;
-  EXPECT_EQ(t.roof_fed(Product::u4, x.data(), w.data(), kernels::kRoofUnit, none.bytes), 0);
+  for (const Product product : {Product::u4, Product::i16})
+    EXPECT_EQ(t.roof_fed(product, x.data(), w.data(), kernels::kRoofUnit, none.bytes), 0);
 }
 
 TEST_P(RoofLoops, ReadingSeesEveryByte) {
@@ -165,6 +167,9 @@ TEST(Roof, LevelsAndPeaksAreThoseOfAllThreads) {
   EXPECT_EQ(roof.peak(WeightFormat::u4, Activations::int8), 30);
   EXPECT_EQ(roof.peak(WeightFormat::u4, Activations::bf16), 4) << "no bf16 products: float32 does it";
   roof.bf16.registers = {4, 9};
+  EXPECT_EQ(roof.peak(WeightFormat::u4, Activations::bf16), 9);
+  roof.i16.registers = {5, 10};
+  EXPECT_EQ(roof.peak(WeightFormat::u4, Activations::bf16), 10);
   EXPECT_EQ(roof.peak(WeightFormat::e4m3, Activations::bf16), 9);
   EXPECT_EQ(roof.peak(WeightFormat::f32, Activations::f32), 4);
 }

@@ -42,7 +42,7 @@ enum class WeightFormat : std::uint8_t {
 enum class Activations : std::uint8_t {
   int8,  ///< symmetric int8 with a scale per row and group of the weights (see activation_groups), int32
          ///< sums; for i8, u4 and cb4 weights
-  bf16,  ///< rounded to bfloat16 (weights too), float32 sums
+  bf16,  ///< rounded to bfloat16 (weights too), float32 sums, or something closer to f32 that is faster
   f32    ///< float32 throughout
 };
 

@@ -40,6 +40,7 @@ struct Roof {
   CacheSizes caches;
   ProductRoof int8;
   ProductRoof u4;    ///< int8 by 4-bit codes; registers only.
+  ProductRoof i16;   ///< int16 by 4-bit codes; registers only, 0 where bf16 or float32 do it.
   ProductRoof bf16;  ///< 0 where the ISA has no such product: float32 does it.
   ProductRoof f32;
   Rate l1, l2, l3, memory;  ///< 1e9 bytes read a second, by where they are.

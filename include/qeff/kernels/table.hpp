@@ -79,6 +79,7 @@ struct CachedAttentionArgs {
 enum class Product : std::uint8_t {
   int8,  ///< int8 by int8
   u4,    ///< int8 by unsigned 4-bit codes
+  i16,   ///< int16 by unsigned 4-bit codes
   bf16,  ///< summed in float32
   f32
 };

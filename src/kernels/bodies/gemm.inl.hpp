@@ -43,6 +43,7 @@ class Gemm {
       case RowForm::quantized: return kPanels > 1 ? "int8 tiles" : "int8 lines";
       case RowForm::words: return "int8 lines as words";
       case RowForm::nibbles: return "4-bit lines";
+      case RowForm::nibble_words: return "4-bit lines by 16 bits";
       case RowForm::floats: break;
     }
     if (rows <= kDirectRows) return "decoded in registers";
@@ -60,7 +61,11 @@ class Gemm {
           if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, scratch);
           break;
         case RowForm::nibbles:
-          for (std::size_t i = 0; i < panels; ++i) Nibbles<S>::panel(args, m_begin, m_end, p + i);
+          for (std::size_t i = 0; i < panels; ++i) Nibbles<S, ByteActivations<S>>::panel(args, m_begin, m_end, p + i);
+          break;
+        case RowForm::nibble_words:
+          if constexpr (S::kNibbleWords)
+            for (std::size_t i = 0; i < panels; ++i) Nibbles<S, WordActivations<S>>::panel(args, m_begin, m_end, p + i);
           break;
         case RowForm::floats:
           if (args.rows <= kDirectRows)

@@ -12,10 +12,59 @@
 
 namespace qeff::kernels {
 
+/// Activations of 8 bits: RowForm::nibbles.
 template <class S>
+struct ByteActivations {
+  using Code = std::int8_t;
+
+  /// sums += 8 lines, in the low or the high nibbles of `lines`, times the activations at `a`.
+  template <int kR, bool kHigh>
+  QEFF_INLINE static void add_unit(typename S::I32 (&sums)[kR], const std::byte* a, std::size_t pitch,
+                                   const std::byte* lines) noexcept {
+    typename S::Part parts[kR];
+    for (auto& p : parts) p = S::no_part();
+    for (std::size_t l = 0; l < 8; ++l) {
+      if constexpr (kR < kStreamingRows && !kHigh) prefetch(lines + l * 64);
+      const auto both = S::load_bytes(lines + l * 64);
+      const auto codes = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
+#pragma GCC unroll 16
+      for (int r = 0; r < kR; ++r) {
+        const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch);
+        parts[r] = S::nibble_dot(parts[r], S::load_nibble_act(row + l * 4), codes);
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kR; ++r) sums[r] = S::add_part(sums[r], parts[r]);
+  }
+};
+
+/// Activations of 16 bits: RowForm::nibble_words.
+template <class S>
+struct WordActivations {
+  using Code = std::int16_t;
+
+  /// See ByteActivations.
+  template <int kR, bool kHigh>
+  QEFF_INLINE static void add_unit(typename S::I32 (&sums)[kR], const std::byte* a, std::size_t pitch,
+                                   const std::byte* lines) noexcept {
+    for (std::size_t l = 0; l < 8; ++l) {
+      if constexpr (kR < kStreamingRows && !kHigh) prefetch(lines + l * 64);
+      const auto both = S::load_bytes(lines + l * 64);
+      const auto even = S::template even_nibbles<kHigh>(both), odd = S::template odd_nibbles<kHigh>(both);
+#pragma GCC unroll 16
+      for (int r = 0; r < kR; ++r) {
+        const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + l * 4;
+        sums[r] = S::dot_words(S::dot_words(sums[r], row, even), row + 2, odd);
+      }
+    }
+  }
+};
+
+template <class S, class Acts>
 class Nibbles {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
+  using Code = typename Acts::Code;
   static constexpr int kRows = S::kDotRows;
 
  public:
@@ -45,7 +94,8 @@ class Nibbles {
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
         std::int32_t minus_sum;
-        __builtin_memcpy(&minus_sum, a + static_cast<std::size_t>(r) * pitch + w.k_padded() + g * sizeof minus_sum,
+        __builtin_memcpy(&minus_sum,
+                         a + static_cast<std::size_t>(r) * pitch + w.k_padded() * sizeof(Code) + g * sizeof minus_sum,
                          sizeof minus_sum);
         sums[r] = S::mul(zero, S::set1(minus_sum));
       }
@@ -53,9 +103,9 @@ class Nibbles {
       for (std::size_t k = g * w.group_size; k < end; k += kNibbleUnit) {
         const std::byte* lines = codes + k / kTileK * (kTileK * kPanel / 2);
         if (k % kTileK == 0)
-          add_unit<kR, false>(sums, a + k, pitch, lines);
+          Acts::template add_unit<kR, false>(sums, a + k * sizeof(Code), pitch, lines);
         else
-          add_unit<kR, true>(sums, a + k, pitch, lines);
+          Acts::template add_unit<kR, true>(sums, a + k * sizeof(Code), pitch, lines);
       }
       if (args.accumulators != nullptr && g == args.group)
         for (int r = 0; r < kR; ++r) store_accumulators<S>(args, m + static_cast<std::size_t>(r), panel, sums[r]);
@@ -67,26 +117,6 @@ class Nibbles {
       }
     }
     for (int r = 0; r < kR; ++r) S::store(block + r * kPanel, total[r]);
-  }
-
-  /// sums += 8 lines, in the low or the high nibbles of `lines`, times the activations at `a`.
-  template <int kR, bool kHigh>
-  QEFF_INLINE static void add_unit(I32 (&sums)[kR], const std::byte* a, std::size_t pitch,
-                                   const std::byte* lines) noexcept {
-    typename S::Part parts[kR];
-    for (auto& p : parts) p = S::no_part();
-    for (std::size_t l = 0; l < 8; ++l) {
-      if constexpr (kR < kStreamingRows && !kHigh) prefetch(lines + l * 64);
-      const auto both = S::load_bytes(lines + l * 64);
-      const auto codes = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
-#pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r) {
-        const auto* row = reinterpret_cast<const std::int8_t*>(a + static_cast<std::size_t>(r) * pitch);
-        parts[r] = S::nibble_dot(parts[r], S::load_nibble_act(row + l * 4), codes);
-      }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kR; ++r) sums[r] = S::add_part(sums[r], parts[r]);
   }
 };
 

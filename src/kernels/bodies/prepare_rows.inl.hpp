@@ -1,5 +1,5 @@
 /// @file
-/// Rows of x to the form the tiles read: quantized to int8, rounded to bf16, or copied; padded with zeros
+/// Rows of x to the form the tiles read: quantized to 8 or 16 bits, rounded to bf16, or copied; padded with zeros
 /// to a multiple of 64.
 #pragma once
 
@@ -30,21 +30,30 @@ class PrepareRows {
       switch (form) {
         case RowForm::floats: copy(w, row, out); break;
         case RowForm::quantized:
-          quantize(w, row, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
+          quantize(w, row, 127.0f, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
             S::store_act(reinterpret_cast<typename S::ActI8*>(out) + i, q);
           });
           break;
         case RowForm::words:
           if constexpr (S::kWide)
-            quantize(w, row, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
+            quantize(w, row, 127.0f, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
               S::store_words(reinterpret_cast<std::int16_t*>(out) + i, q);
             });
           break;
-        case RowForm::nibbles:
+        case RowForm::nibbles: {
           auto* codes = reinterpret_cast<std::int8_t*>(out);
-          quantize(w, row, a_scales + r * w.groups(),
+          quantize(w, row, 127.0f, a_scales + r * w.groups(),
                    [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_act(codes + i, q); });
-          add_up_groups(w, codes, reinterpret_cast<std::int32_t*>(out + w.k_padded()));
+          add_up_groups(w, codes);
+          break;
+        }
+        case RowForm::nibble_words:
+          if constexpr (S::kNibbleWords) {
+            auto* codes = reinterpret_cast<std::int16_t*>(out);
+            quantize(w, row, Rows<S>::word_limit(w), a_scales + r * w.groups(),
+                     [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_words(codes + i, q); });
+            add_up_groups(w, codes);
+          }
           break;
       }
     }
@@ -57,27 +66,27 @@ class PrepareRows {
     return input_scale != nullptr ? S::mul(v, S::load(input_scale + i)) : v;
   }
 
-  /// A row by groups; gives 16 codes at a time to store(index, codes).
+  /// A row by groups; gives 16 codes in [-limit, limit] at a time to store(index, codes).
   template <class Store>
-  static void quantize(const PackedView& w, const float* x, float* scales, Store&& store) noexcept {
+  static void quantize(const PackedView& w, const float* x, float limit, float* scales, Store&& store) noexcept {
     const std::size_t groups = w.groups();
     if (w.activation_groups() == 1) {
-      const float scale = quantize_group(w, x, 0, w.k, w.k_padded(), store);
+      const float scale = quantize_group(w, x, limit, 0, w.k, w.k_padded(), store);
       for (std::size_t g = 0; g < groups; ++g) scales[g] = scale;
       return;
     }
     for (std::size_t g = 0; g < groups; ++g) {
       const std::size_t first = g * w.group_size, end = first + w.group_size;
       const bool last = g + 1 == groups;
-      scales[g] = quantize_group(w, x, first, last ? w.k : end, last ? w.k_padded() : end, store);
+      scales[g] = quantize_group(w, x, limit, first, last ? w.k : end, last ? w.k_padded() : end, store);
     }
   }
 
-  /// Values [first, k) and padding up to k_padded. Returns the scale max|x| / 127 (1 for zeros). A group
+  /// Values [first, k) and padding up to k_padded. Returns the scale max|x| / limit (1 for zeros). A group
   /// with NaN or Inf gets scale NaN and codes 0, so that outputs are NaN and never plausible numbers.
   template <class Store>
-  QEFF_INLINE static float quantize_group(const PackedView& w, const float* x, std::size_t first, std::size_t k,
-                                          std::size_t k_padded, Store&& store) noexcept {
+  QEFF_INLINE static float quantize_group(const PackedView& w, const float* x, float limit, std::size_t first,
+                                          std::size_t k, std::size_t k_padded, Store&& store) noexcept {
     const float* input_scale = w.input_scale;
     F32 most = S::set1(0.0f), poison = S::set1(0.0f);
     for (std::size_t i = first; i < k; i += 16) {
@@ -87,23 +96,25 @@ class PrepareRows {
     }
     const float max = S::max_lane(most), poisoned = S::sum(poison);
     const bool finite = poisoned == 0.0f;
-    const float scale = max > 0.0f ? max / 127.0f : 1.0f;
-    // A denormal maximum makes 127 / max infinite: such values round to zeros.
+    const float scale = max > 0.0f ? max / limit : 1.0f;
+    // A denormal maximum makes limit / max infinite: such values round to zeros.
     const float inverse = finite && scale >= 0x1p-126f ? 1.0f / scale : 0.0f;
     for (std::size_t i = first; i < k_padded; i += 16) {
       const F32 v = finite ? values(x, i, k, input_scale) : S::set1(0.0f);
-      const F32 limited = S::min(S::max(S::mul(v, S::set1(inverse)), S::set1(-127.0f)), S::set1(127.0f));
+      const F32 limited = S::min(S::max(S::mul(v, S::set1(inverse)), S::set1(-limit)), S::set1(limit));
       store(i, S::round(limited));
     }
     return finite ? scale : __builtin_nanf("");
   }
 
-  /// sums[g] = minus the sum of the codes of group g; padding is zero and adds nothing.
-  static void add_up_groups(const PackedView& w, const std::int8_t* codes, std::int32_t* sums) noexcept {
+  /// Behind the codes of a row, minus the sum of those of each group; padding is zero and adds nothing.
+  template <class Code>
+  static void add_up_groups(const PackedView& w, Code* codes) noexcept {
+    auto* sums = reinterpret_cast<std::int32_t*>(codes + w.k_padded());
     for (std::size_t g = 0; g < w.groups(); ++g) {
-      const std::size_t first = g * w.group_size, end = first + w.group_size, last = end < w.k ? end : w.k;
+      const std::size_t end = g + 1 == w.groups() ? w.k_padded() : (g + 1) * w.group_size;
       std::int32_t sum = 0;
-      for (std::size_t k = first; k < last; ++k) sum += codes[k];
+      for (std::size_t k = g * w.group_size; k < end; ++k) sum += codes[k];
       sums[g] = -sum;
     }
   }

@@ -40,6 +40,7 @@ class RoofLoops {
         }
         return int8_registers(operands, rounds, out);
       case Product::u4: return u4_registers(operands, rounds, out);
+      case Product::i16: return i16_registers(operands, rounds, out);
       case Product::bf16:
         if constexpr (kTileRegisters && S::kBf16) {
           Tile::template registers<false>(operands, rounds, out);
@@ -76,7 +77,8 @@ class RoofLoops {
               VectorTile<S>::f32(reinterpret_cast<const float*>(a), kStride / 4, reinterpret_cast<const float*>(w),
                                  kPanel, kRoofDepth / 4, VectorTile<S>::kRows, c);
             });
-      case Product::u4: break;  // no tile of its own
+      case Product::u4:
+      case Product::i16: break;  // no tile of their own
     }
     return 0;
   }
@@ -162,6 +164,23 @@ class RoofLoops {
     }
     keep(sums, out);
     return 2.0 * 4 * kLines * kPanel * kIntSums * static_cast<double>(rounds);
+  }
+
+  static double i16_registers(const std::byte* operands, std::size_t rounds, std::byte* out) noexcept {
+    if constexpr (S::kNibbleWords) {
+      auto w = S::template even_nibbles<false>(S::load_bytes(operands));
+      I32 sums[kIntSums];
+      for (auto& s : sums) s = S::set1(std::int32_t{0});
+      for (std::size_t n = 0; n < rounds; ++n)
+#pragma GCC unroll 16
+        for (int i = 0; i < kIntSums; ++i) {
+          simd::forget(w);
+          sums[i] = S::dot_words(sums[i], reinterpret_cast<const std::int16_t*>(operands), w);
+        }
+      keep(sums, out);
+      return 2.0 * 2 * kPanel * kIntSums * static_cast<double>(rounds);
+    }
+    return 0;
   }
 
   static double bf16_registers(const std::byte* operands, std::size_t rounds, std::byte* out) noexcept {

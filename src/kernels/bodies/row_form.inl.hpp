@@ -15,8 +15,9 @@ namespace qeff::kernels {
 enum class RowForm {
   floats,     ///< float32 or bf16: k_padded values
   quantized,  ///< k_padded S::ActI8
-  nibbles,    ///< k_padded plain int8 codes, then their sums over each group, int32
-  words       ///< k_padded codes of 16 bits
+  nibbles,    ///< k_padded plain int8 codes, then minus their sums over each group, int32
+  words,      ///< k_padded codes of 16 bits
+  nibble_words  ///< the same of finer steps (word_limit), k in the order 0 2 1 3 of four, then the sums as of nibbles
 };
 
 /// Reduction indices whose 4-bit products a policy adds before it widens their sum: 8 lines.
@@ -31,9 +32,11 @@ struct Rows {
   static constexpr std::size_t kMostByteRows = 16;
 
   QEFF_INLINE static RowForm form(const PackedView& w, std::size_t rows) noexcept {
-    if (w.activations != Activations::int8) return RowForm::floats;
     const bool whole_units = w.group_size == w.k || w.group_size % kNibbleUnit == 0;
-    if (w.format == WeightFormat::u4 && whole_units && rows <= kMostNibbleRows) return RowForm::nibbles;
+    const bool nibbles = w.format == WeightFormat::u4 && whole_units;
+    if (w.activations != Activations::int8)
+      return S::kNibbleWords && nibbles && w.activations == Activations::bf16 ? RowForm::nibble_words : RowForm::floats;
+    if (nibbles && rows <= kMostNibbleRows) return RowForm::nibbles;
     return S::kWide && rows > kMostByteRows ? RowForm::words : RowForm::quantized;
   }
 
@@ -42,11 +45,24 @@ struct Rows {
     const std::size_t k = w.k_padded();
     switch (form(w, rows)) {
       case RowForm::quantized: return k * sizeof(typename S::ActI8);
-      case RowForm::nibbles: return k + (w.groups() * sizeof(std::int32_t) + 63) / 64 * 64;
+      case RowForm::nibbles: return k + sum_bytes(w);
       case RowForm::words: return k * 2;
+      case RowForm::nibble_words: return k * 2 + sum_bytes(w);
       case RowForm::floats: break;
     }
     return k * (w.activations == Activations::bf16 && S::kBf16 ? 2 : 4);
+  }
+
+  /// The largest code of nibble_words: sums over a group of up to 4369 stay below 2^31 with all 16 bits, larger
+  /// ones with fewer. A step is then max|x| / 32767, where bf16 rounds x by up to |x| / 512.
+  QEFF_INLINE static float word_limit(const PackedView& w) noexcept {
+    const std::size_t most = 0x7fffffff / (15 * (w.group_size < w.k ? w.group_size : w.k));
+    return static_cast<float>(most < 32767 ? most : 32767);
+  }
+
+ private:
+  QEFF_INLINE static std::size_t sum_bytes(const PackedView& w) noexcept {
+    return (w.groups() * sizeof(std::int32_t) + 63) / 64 * 64;
   }
 };
 

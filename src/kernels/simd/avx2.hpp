@@ -235,6 +235,27 @@ struct Avx2 {
     return sum;
   }
 
+  static constexpr bool kNibbleWords = true;
+
+  /// Of each column of a line of 4-bit codes, k and k + 2 (even) or k + 1 and k + 3 (odd).
+  template <bool kHigh>
+  QEFF_INLINE static Words even_nibbles(Bytes b) noexcept {
+    const __m256i mask = _mm256_set1_epi16(15);
+    if constexpr (kHigh) b = {_mm256_srli_epi16(b.lo, 4), _mm256_srli_epi16(b.hi, 4)};
+    return {_mm256_and_si256(b.lo, mask), _mm256_and_si256(b.hi, mask)};
+  }
+  template <bool kHigh>
+  QEFF_INLINE static Words odd_nibbles(Bytes b) noexcept {
+    if constexpr (kHigh) return {_mm256_srli_epi16(b.lo, 12), _mm256_srli_epi16(b.hi, 12)};
+    return even_nibbles<false>({_mm256_srli_epi16(b.lo, 8), _mm256_srli_epi16(b.hi, 8)});
+  }
+  /// 16 activations as words, each four in the order 0 2 1 3.
+  QEFF_INLINE static void store_nibble_words(std::int16_t* p, I32 q) noexcept {
+    const __m256i spread = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
+                                            0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    store256(p, _mm256_shuffle_epi8(words(q), spread));
+  }
+
   struct Part { __m256i lo, hi; };  // 16-bit sums of pairs: at most 8 * 2 * 15 * 127 < 2^15
   using NibbleAct = __m256i;
 

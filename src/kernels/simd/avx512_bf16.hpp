@@ -11,6 +11,7 @@ struct Avx512Bf16 : Avx512Vnni {
   static constexpr Isa kIsa = Isa::avx512_bf16;
 
   static constexpr bool kBf16 = true;
+  static constexpr bool kNibbleWords = false;
   struct Pair { __m512i v; };  ///< Two neighbouring reduction indices of 16 columns, or of one row.
 
   QEFF_INLINE static Pair as_pair(I32 v) noexcept { return {v.v}; }

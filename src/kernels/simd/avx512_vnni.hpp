@@ -117,6 +117,27 @@ struct Avx512Vnni {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
   }
 
+  static constexpr bool kNibbleWords = true;
+  struct Words { __m512i v; };
+
+  template <bool kHigh>
+  QEFF_INLINE static Words even_nibbles(Bytes b) noexcept {
+    if constexpr (kHigh) b = {_mm512_srli_epi16(b.v, 4)};
+    return {_mm512_and_si512(b.v, _mm512_set1_epi16(15))};
+  }
+  template <bool kHigh>
+  QEFF_INLINE static Words odd_nibbles(Bytes b) noexcept {
+    if constexpr (kHigh) return {_mm512_srli_epi16(b.v, 12)};
+    return even_nibbles<false>({_mm512_srli_epi16(b.v, 8)});
+  }
+  QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
+    return {_mm512_dpwssd_epi32(sum.v, load_act(a), w.v)};
+  }
+  QEFF_INLINE static void store_nibble_words(std::int16_t* p, I32 q) noexcept {
+    const __m512i k = _mm512_shuffle_epi32(q.v, static_cast<_MM_PERM_ENUM>(0xD8));  // 0 2 1 3 of each four
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(k));
+  }
+
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
   QEFF_INLINE static void store_bytes(std::byte* p, Bytes b) noexcept { _mm512_storeu_si512(p, b.v); }
   QEFF_INLINE static Bytes repeat4(const std::uint8_t* p) noexcept {

@@ -28,6 +28,11 @@ struct AvxVnni : Avx2 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(b));
   }
 
+  QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
+    const __m256i pair = four(a);
+    return {_mm256_dpwssd_avx_epi32(sum.lo, pair, w.lo), _mm256_dpwssd_avx_epi32(sum.hi, pair, w.hi)};
+  }
+
   using Part = I32;
   QEFF_INLINE static Part no_part() noexcept { return Avx2::set1(std::int32_t{0}); }
   QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {

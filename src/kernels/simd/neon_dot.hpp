@@ -21,6 +21,7 @@ struct NeonDot {
   static constexpr int kRows = 6;  // 24 sums + 4 weights + 1 activation of 32 registers
   static constexpr int kDotRows = 6;
   static constexpr bool kWide = false;
+  static constexpr bool kNibbleWords = false;
 
   struct F32 { float32x4_t q[4]; };
   struct I32 { int32x4_t q[4]; };

@@ -234,6 +234,9 @@ struct Portable {
 
   /// Whether products of words (widen, dot_words: see avx2.hpp) are no slower than those of bytes.
   static constexpr bool kWide = false;
+  /// Whether products of 4-bit codes by words (even_nibbles, odd_nibbles, dot_words: see avx2.hpp) are faster than
+  /// those of bf16 or float32.
+  static constexpr bool kNibbleWords = false;
 
   // --- lines of bytes ------------------------------------------------------------------------
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept {

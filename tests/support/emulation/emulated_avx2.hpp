@@ -141,6 +141,9 @@ inline __m256i _mm256_madd_epi16(__m256i a, __m256i b) {
 inline __m256i _mm256_dpbusd_avx_epi32(__m256i sum, __m256i a, __m256i b) {
   return emulation::dpbusd(sum, a, b);
 }
+inline __m256i _mm256_dpwssd_avx_epi32(__m256i sum, __m256i a, __m256i b) {
+  return emulation::dpwssd(sum, a, b);
+}
 
 // --- 256 bits: moves
 inline __m256 _mm256_setzero_ps() { return {}; }

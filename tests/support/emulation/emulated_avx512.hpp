@@ -25,6 +25,7 @@ inline __m512i _mm512_castps_si512(__m512 a) { return std::bit_cast<__m512i>(a);
 
 // --- 512 bits: integers
 inline __m512i _mm512_set1_epi8(int x) { return emulation::generate<__m512i, std::int8_t>([&](std::size_t) { return x; }); }
+inline __m512i _mm512_set1_epi16(int x) { return emulation::generate<__m512i, std::int16_t>([&](std::size_t) { return x; }); }
 inline __m512i _mm512_set1_epi32(int x) { return emulation::generate<__m512i, std::int32_t>([&](std::size_t) { return x; }); }
 inline __m512i _mm512_add_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, emulation::Add{}); }
 inline __m512i _mm512_sub_epi8(__m512i a, __m512i b) { return emulation::map<std::int8_t>(a, b, emulation::Sub{}); }
@@ -50,8 +51,19 @@ inline __m128i _mm512_cvtepi32_epi8(__m512i a) {
   const auto x = emulation::elements<std::int32_t>(a);
   return emulation::generate<__m128i, std::uint8_t>([&](std::size_t i) { return x[i]; });
 }
+inline __m256i _mm512_cvtepi32_epi16(__m512i a) {
+  const auto x = emulation::elements<std::int32_t>(a);
+  return emulation::generate<__m256i, std::uint16_t>([&](std::size_t i) { return x[i]; });
+}
 
 // --- 512 bits: moves
+using _MM_PERM_ENUM = int;
+/// Each quarter by itself: element order >> 2i & 3 of it.
+inline __m512i _mm512_shuffle_epi32(__m512i a, int order) {
+  const auto x = emulation::elements<std::int32_t>(a);
+  return emulation::generate<__m512i, std::int32_t>(
+      [&](std::size_t i) { return x[i / 4 * 4 + (static_cast<unsigned>(order) >> 2 * (i % 4) & 3)]; });
+}
 inline __m512d _mm512_castps_pd(__m512 a) { return std::bit_cast<__m512d>(a); }
 inline __m256 _mm512_castps512_ps256(__m512 a) { return emulation::load<__m256>(&a); }
 inline __m256d _mm512_extractf64x4_pd(__m512d a, int half) {
@@ -109,6 +121,7 @@ inline __m512i _mm512_mask_sub_epi8(__m512i from, __mmask64 mask, __m512i a, __m
 
 // --- 512 bits: dot products
 inline __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b) { return emulation::dpbusd(sum, a, b); }
+inline __m512i _mm512_dpwssd_epi32(__m512i sum, __m512i a, __m512i b) { return emulation::dpwssd(sum, a, b); }
 /// The odd product is added first; denormals are zero on the way in and out.
 inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
   const auto s = emulation::elements<float>(sum);

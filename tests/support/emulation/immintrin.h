@@ -100,6 +100,15 @@ inline R dpbusd(const R& sum, const R& a, const R& b) {
     return Add{}(s[i], dot);
   });
 }
+/// sum + the two products of words of a and b, wrapping.
+template <class R>
+inline R dpwssd(const R& sum, const R& a, const R& b) {
+  const auto s = elements<std::int32_t>(sum);
+  const auto x = elements<std::int16_t>(a), y = elements<std::int16_t>(b);
+  return generate<R, std::int32_t>([&](std::size_t i) {
+    return Add{}(s[i], Add{}(std::int32_t{x[2 * i] * y[2 * i]}, std::int32_t{x[2 * i + 1] * y[2 * i + 1]}));
+  });
+}
 /// A float with denormals flushed to zero.
 inline float flush(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
 inline float from_bf16(std::uint16_t bits) {
