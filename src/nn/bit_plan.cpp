@@ -81,11 +81,11 @@ void check_target_bits(const DecoderShape& shape, const QuantizationConfig& conf
           hundredths(least, 1), " to ", hundredths(most, 0), " bits a weight");
 }
 
-std::vector<QuantizationConfig> rounding_recipes(const QuantizationConfig& config) {
+std::vector<QuantizationConfig> choices_of(const QuantizationConfig& config) {
   std::vector<QuantizationConfig> recipes;
   for (const Choice& choice : kChoices) {
     QuantizationConfig& recipe = recipes.emplace_back(with(config, choice.bits, choice.group_size));
-    recipe.method = Method::affine;
+    recipe.target_bits = 0;
     recipe.smooth = 0;
   }
   return recipes;

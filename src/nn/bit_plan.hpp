@@ -31,8 +31,8 @@ using BitPlan = std::map<std::string, PlannedLinear>;
 /// @throws InvalidArgument naming the bits that can be had, if target_bits is not among them.
 void check_target_bits(const DecoderShape& shape, const QuantizationConfig& config);
 
-/// The choices rounded to nearest, for measure_sensitivity().
-[[nodiscard]] std::vector<QuantizationConfig> rounding_recipes(const QuantizationConfig& config);
+/// The choices, for measure_sensitivity().
+[[nodiscard]] std::vector<QuantizationConfig> choices_of(const QuantizationConfig& config);
 /// Which of them is 4 bits in groups of 64.
 inline constexpr std::size_t kReferenceChoice = 1;
 

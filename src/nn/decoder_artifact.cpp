@@ -24,6 +24,31 @@ void check_rows(const Entries& entries, const Linear& linear) {
     throw FormatError(entries.file(), fmt::format("\"{}\" is {}: no rows to look up", linear.name, scheme_name(w)));
 }
 
+void add_norm(ArtifactWriter& writer, const std::string& name, const Norm& norm, std::size_t n) {
+  if (norm.gamma) add_floats(writer, name + ".weight", norm.gamma, {n});
+  if (norm.beta) add_floats(writer, name + ".bias", norm.beta, {n});
+}
+
+/// Of all linears, and what a weight of the layers takes.
+DecoderMetadata describe(const DecoderModel& model, const std::string& quantization) {
+  DecoderMetadata metadata{quantization, 0, {}};
+  const auto add = [&](const std::string& name, const kernels::PackedView& weights) {
+    metadata.linears.push_back({name, scheme_name(weights), weights});
+  };
+  add("lm_head", model.lm_head.weights);
+  if (!model.shape.tied) add("words", model.words);
+  double bytes = 0, weights = 0;
+  for (std::size_t i = 0; i < model.layers.size(); ++i)
+    for (const auto& [name, n, k, member] : layer_linears(model.shape)) {
+      const kernels::PackedView& view = (model.layers[i].*member).weights;
+      add(layer_entry(i, name), view);
+      bytes += static_cast<double>(stored_bytes(view));
+      weights += static_cast<double>(n * k);
+    }
+  metadata.average_bits = 8 * bytes / weights;
+  return metadata;
+}
+
 }  // namespace
 
 std::vector<DecoderLinear> layer_linears(const DecoderShape& s) {
@@ -48,11 +73,6 @@ void add_layer_linears(ArtifactWriter& writer, const DecoderShape& s, std::size_
     const Linear& linear = weights.*member;
     add_linear(writer, layer_entry(layer, name), linear.weights, {linear.bias, linear.bias ? n : 0});
   }
-}
-
-void add_norm(ArtifactWriter& writer, const std::string& name, const Norm& norm, std::size_t n) {
-  if (norm.gamma) add_floats(writer, name + ".weight", norm.gamma, {n});
-  if (norm.beta) add_floats(writer, name + ".bias", norm.beta, {n});
 }
 
 void add_layer_norms(ArtifactWriter& writer, const DecoderShape& s, std::size_t layer, const DecoderLayer& weights) {
@@ -116,6 +136,24 @@ DecoderModel read_decoder(const Artifact& artifact, const DecoderMetadata& metad
       if (!tensor.empty()) layer.*member = read_norm(entries, layer_entry(i, name), n, layer_norm);
   }
   return model;
+}
+
+void write_decoder(const DecoderModel& model, const std::string& quantization,
+                   std::span<const std::pair<std::string, std::string>> files, const std::string& path) {
+  const DecoderShape& shape = model.shape;
+  ArtifactWriter writer(to_json(describe(model, quantization), shape));
+  for (const auto& [name, text] : files)
+    writer.add("file/" + name, DType::u8, {text.size()}, std::as_bytes(std::span(text)));
+  const Linear& head = model.lm_head;
+  add_linear(writer, "lm_head", head.weights, {head.bias, head.bias ? head.weights.n : 0});
+  if (!shape.tied) add_linear(writer, "words", model.words, {});
+  for (std::size_t i = 0; i < model.layers.size(); ++i) add_layer_linears(writer, shape, i, model.layers[i]);
+  if (model.positions)
+    add_floats(writer, "positions", model.positions,
+               {shape.positions + shape.architecture().position_offset, shape.hidden});
+  add_norm(writer, "final_norm", model.final_norm, shape.hidden);
+  for (std::size_t i = 0; i < model.layers.size(); ++i) add_layer_norms(writer, shape, i, model.layers[i]);
+  writer.write(path);
 }
 
 }  // namespace qeff::nn

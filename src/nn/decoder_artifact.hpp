@@ -11,7 +11,9 @@
 ///     file/<name>               u8: files of the model directory (config.json, tokenizer)
 #pragma once
 
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nn/decoder_model.hpp"
@@ -54,7 +56,10 @@ struct DecoderNorm {
 
 /// Entries of the layer's linears; borrowed until the writer writes.
 void add_layer_linears(ArtifactWriter& writer, const DecoderShape& shape, std::size_t layer, const DecoderLayer& weights);
-void add_norm(ArtifactWriter& writer, const std::string& name, const Norm& norm, std::size_t n);
 void add_layer_norms(ArtifactWriter& writer, const DecoderShape& shape, std::size_t layer, const DecoderLayer& weights);
+
+/// Writes a whole artifact. files: name and text of each.
+void write_decoder(const DecoderModel& model, const std::string& quantization,
+                   std::span<const std::pair<std::string, std::string>> files, const std::string& path);
 
 }  // namespace qeff::nn

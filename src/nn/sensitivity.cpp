@@ -4,15 +4,18 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <optional>
 
 #include "nn/decoder_artifact.hpp"
+#include "nn/decoder_calibration.hpp"
 #include "nn/decoder_forward.hpp"
 
 namespace qeff::nn {
 namespace {
 
-constexpr std::size_t kSequences = 2, kTokens = 64;  // that are looked at, of each
+constexpr std::size_t kSequences = 4, kTokens = 64;  // that are looked at, of each
 constexpr std::size_t kTogether = 8;                 // streams in one step
+constexpr std::size_t kCalibrationTokens = 8192;     // that choices with calibration are made from
 
 using Stream = std::vector<float>;  // (rows, hidden): what all sequences make of the layers so far
 
@@ -139,15 +142,28 @@ std::vector<double> Probe::divergences() {
   return result;
 }
 
+/// The first sequences of a batch, up to `most` tokens, and at least one.
+TokenBatch first_tokens(const TokenBatch& tokens, std::size_t most) {
+  std::size_t sequences = 1;
+  while (sequences < tokens.sequences() && tokens.offsets[sequences + 1] <= most) ++sequences;
+  TokenBatch first;
+  first.ids.assign(tokens.ids.begin(), tokens.ids.begin() + static_cast<std::ptrdiff_t>(tokens.offsets[sequences]));
+  first.offsets.assign(tokens.offsets.begin(), tokens.offsets.begin() + static_cast<std::ptrdiff_t>(sequences) + 1);
+  return first;
+}
+
 /// A layer as the checkpoint has it, and each of its linears by each recipe.
 struct Layer {
   std::deque<std::vector<float>> values;  // norms, biases
+  std::vector<LinearParts> parts;
   std::vector<kernels::PackedMatrix> floats;
   std::vector<std::vector<kernels::PackedMatrix>> rounded;  // [linear][recipe]
   DecoderLayer layer;
 
-  Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i,
-        std::span<const QuantizationConfig> recipes, Executor& executor);
+  Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i, Executor& executor);
+  /// @param inputs  What each linear reads, or none.
+  void quantize(std::span<const QuantizationConfig> recipes, const std::vector<InputStatistics>& inputs,
+                Executor& executor);
 
  private:
   const float* keep(std::vector<float> from) {
@@ -155,34 +171,58 @@ struct Layer {
   }
 };
 
-Layer::Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i,
-             std::span<const QuantizationConfig> recipes, Executor& executor) {
+Layer::Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i, Executor& executor) {
   for (const auto& [name, tensor, n, member] : layer_norms(shape)) {
     NormValues norm = tensors.norm(tensor, n, i);
     layer.*member = {keep(std::move(norm.gamma)), keep(std::move(norm.beta))};
   }
-  std::vector<LinearParts> parts;
   parts.push_back(tensors.qkv(i));
   parts.push_back(tensors.attn_out(i));
   parts.push_back(tensors.up(i));
   parts.push_back(tensors.down(i));
   QuantizationConfig as_float;
   as_float.method = Method::none;
-  floats.resize(parts.size());
-  rounded.resize(parts.size());
-  for (auto& matrices : rounded) matrices.resize(recipes.size());
-  const std::size_t each = recipes.size() + 1;
-  executor.run(parts.size() * each, [&](std::size_t task) {
-    const std::size_t linear = task / each, recipe = task % each;
-    const QuantizationConfig& config = recipe < recipes.size() ? recipes[recipe] : as_float;
-    auto& packed = recipe < recipes.size() ? rounded[linear][recipe] : floats[linear];
-    packed = quantize_linear(parts[linear].weights, {}, config, executor).pack(config);
-  });
   for (std::size_t l = 0; const auto& [name, n, k, member] : layer_linears(shape)) {
+    floats.push_back(quantize_linear(parts[l].weights, {}, as_float, executor).pack(as_float));
     layer.*member = {name, floats[l].view, keep(std::move(parts[l].bias))};
     ++l;
   }
 }
+
+void Layer::quantize(std::span<const QuantizationConfig> recipes, const std::vector<InputStatistics>& inputs,
+                     Executor& executor) {
+  rounded.resize(parts.size());
+  for (auto& matrices : rounded) matrices.resize(recipes.size());
+  executor.run(parts.size() * recipes.size(), [&](std::size_t task) {
+    const std::size_t linear = task / recipes.size();
+    const QuantizationConfig& recipe = recipes[task % recipes.size()];
+    rounded[linear][task % recipes.size()] =
+        quantize_linear(parts[linear].weights, inputs[linear], recipe, executor).pack(recipe);
+  });
+}
+
+/// What the linears of the float model read, layer by layer.
+class FloatInputs {
+ public:
+  FloatInputs(const DecoderModel& ends, const TokenBatch& tokens, Executor& executor)
+      : model_(ends), calibration_(model_, tokens, executor) {}
+
+  /// Of the next layer, in the order of layer_linears(). `layer` must live until the call after this.
+  std::vector<InputStatistics> of(const DecoderLayer& layer) {
+    model_.layers.push_back(layer);
+    std::vector<InputStatistics> inputs;
+    inputs.push_back(calibration_.qkv_inputs());
+    inputs.push_back(calibration_.attn_out_inputs(layer.qkv));
+    inputs.push_back(calibration_.up_inputs(layer.attn_out));
+    inputs.push_back(calibration_.down_inputs(layer.up));
+    calibration_.finish(layer.attn_out, layer.up, layer.down);
+    return inputs;
+  }
+
+ private:
+  DecoderModel model_;
+  DecoderCalibration calibration_;
+};
 
 }  // namespace
 
@@ -192,11 +232,14 @@ std::vector<Sensitivity> measure_sensitivity(const DecoderModel& ends, const Dec
                                              const std::function<void(std::size_t)>& layer_begins) {
   const DecoderShape& shape = ends.shape;
   Probe probe(ends, tokens, executor);
+  std::optional<FloatInputs> inputs;
+  if (std::ranges::any_of(recipes, &QuantizationConfig::needs_calibration)) inputs.emplace(ends, first_tokens(tokens, kCalibrationTokens), executor);
   std::vector<Sensitivity> found;
   for (std::size_t i = 0; i < shape.layers; ++i) {
     layer_begins(i);
     probe.begin_layer(i);
-    const Layer layer(tensors, shape, i, recipes, executor);
+    Layer layer(tensors, shape, i, executor);
+    layer.quantize(recipes, inputs ? inputs->of(layer.layer) : std::vector<InputStatistics>(layer.parts.size()), executor);
     const Stream before = probe.streams.front();
     probe.run(layer.layer, probe.streams.data(), probe.streams.data() + probe.streams.size());
     const auto linears = layer_linears(shape);
