@@ -39,31 +39,51 @@ HessianAccumulator::HessianAccumulator(std::size_t k) : k_(k) {
   sum_abs_.assign(k, 0.0);
 }
 
-void HessianAccumulator::add(MatrixView<const float> x, Executor& executor) {
+void HessianAccumulator::add(MatrixView<const float> x, Executor& executor) { add_rows(x, nullptr, executor); }
+
+void HessianAccumulator::add(MatrixView<const float> x, MatrixView<const float> x_float, Executor& executor) {
+  require(x_float.cols == k_ && x_float.rows == x.rows, "Hessian: the inputs are (", x.rows, ", ", x.cols,
+          "), those of the float model (", x_float.rows, ", ", x_float.cols, ")");
+  add_rows(x, &x_float, executor);
+}
+
+void HessianAccumulator::add_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
+                                  Executor& executor) {
   require(x.cols == k_, "Hessian: the input has ", x.cols, " columns, expected ", k_);
-  panels_.reserve(chunk_view(k_, panels_).code_bytes());
+  const std::size_t bytes = chunk_view(k_, panels_).code_bytes();
+  panels_.reserve(bytes);
   transposed_.reserve(k_ * kChunkRows * sizeof(float));
+  if (x_float) changes_.reserve(bytes), drift_.resize(k_ * k_);
   for (std::size_t begin = 0; begin < x.rows; begin += kChunkRows) {
-    const std::size_t kept = copy_finite_rows(x, begin);
+    const std::size_t kept = copy_finite_rows(x, x_float, begin);
     if (kept == 0) continue;
     rows_ += kept;
-    add_products(executor);
+    prepare_inputs(panels_, executor);
+    add_products(sum_, true, executor);
+    if (!x_float) continue;
+    prepare_inputs(changes_, executor);
+    add_products(drift_, false, executor);
   }
 }
 
-/// Into panels_, with zeros behind the last row.
-std::size_t HessianAccumulator::copy_finite_rows(MatrixView<const float> x, std::size_t begin) {
+/// Into panels_ and changes_, with zeros behind the last row.
+std::size_t HessianAccumulator::copy_finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
+                                                 std::size_t begin) {
   std::fill_n(panels_.as<float>(), panels_.size() / sizeof(float), 0.0F);
+  std::fill_n(changes_.as<float>(), changes_.size() / sizeof(float), 0.0F);
   std::size_t kept = 0;
   for (std::size_t r = begin; r < std::min(x.rows, begin + kChunkRows); ++r) {
     bool finite = true;
-    for (std::size_t c = 0; c < k_; ++c) finite = finite && std::isfinite(x(r, c));
+    for (std::size_t c = 0; c < k_; ++c)
+      finite = finite && std::isfinite(x(r, c)) && (!x_float || std::isfinite((*x_float)(r, c)));
     if (!finite) {
       ++skipped_;
       continue;
     }
     for (std::size_t c = 0; c < k_; ++c) {
-      panels_.as<float>()[(c / kPanel * kChunkRows + kept) * kPanel + c % kPanel] = x(r, c);
+      const std::size_t at = (c / kPanel * kChunkRows + kept) * kPanel + c % kPanel;
+      panels_.as<float>()[at] = x(r, c);
+      if (x_float) changes_.as<float>()[at] = (*x_float)(r, c) - x(r, c);
       sum_abs_[c] += static_cast<double>(std::fabs(x(r, c)));
     }
     ++kept;
@@ -71,31 +91,37 @@ std::size_t HessianAccumulator::copy_finite_rows(MatrixView<const float> x, std:
   return kept;
 }
 
-/// sum_ += x^T x, tile by tile on the float kernels.
-void HessianAccumulator::add_products(Executor& executor) {
+/// The rows in `panels` as inputs of a matmul by panels_.
+void HessianAccumulator::prepare_inputs(const AlignedBuffer& panels, Executor& executor) {
   const kernels::KernelTable& table = kernels::active();
   const kernels::PackedView x = chunk_view(k_, panels_);
   inputs_.reserve(k_ * table.row_bytes(x, k_));
-  const std::size_t tiles = (k_ + kTile - 1) / kTile;
-  executor.run(tiles, [&](std::size_t tile) {
+  executor.run((k_ + kTile - 1) / kTile, [&](std::size_t tile) {
     const std::size_t first = tile * kTile, last = std::min(k_, first + kTile);
     for (std::size_t c = first; c < last; ++c)
       for (std::size_t r = 0; r < kChunkRows; ++r)
         transposed_.as<float>()[c * kChunkRows + r] =
-            panels_.as<float>()[(c / kPanel * kChunkRows + r) * kPanel + c % kPanel];
+            panels.as<float>()[(c / kPanel * kChunkRows + r) * kPanel + c % kPanel];
     table.prepare_rows(x, k_, transposed_.as<float>(), kChunkRows, first, last, inputs_.data(),
                        nullptr);
   });
+}
+
+/// sum += inputs_ x^T, tile by tile on the float kernels; symmetric: blocks on and above the diagonal only.
+void HessianAccumulator::add_products(std::vector<float>& sum, bool symmetric, Executor& executor) {
+  const kernels::KernelTable& table = kernels::active();
+  const kernels::PackedView x = chunk_view(k_, panels_);
+  const std::size_t tiles = (k_ + kTile - 1) / kTile;
   const kernels::GemmArgs args{.weights = &x,
                                .rows = k_,
                                .a = inputs_.data(),
-                               .y = sum_.data(),
+                               .y = sum.data(),
                                .y_stride = k_,
-                               .residual = sum_.data(),
+                               .residual = sum.data(),
                                .residual_stride = k_};
   executor.run(tiles * tiles, [&](std::size_t tile) {
     const std::size_t i = tile / tiles * kTile, j = tile % tiles * kTile;
-    if (i > j) return;
+    if (symmetric && i > j) return;
     AlignedBuffer& scratch = thread_scratch(table.scratch_bytes(x, k_));
     table.gemm(args, i, std::min(k_, i + kTile), j / kPanel,
                std::min(x.panels(), (j + kTile) / kPanel), scratch.data());
@@ -108,6 +134,12 @@ std::vector<float> HessianAccumulator::hessian() const {
   for (std::size_t i = 0; i < k_; ++i)
     for (std::size_t j = i; j < k_; ++j)
       out[i * k_ + j] = out[j * k_ + i] = sum_[i * k_ + j] * scale;
+  return out;
+}
+
+std::vector<float> HessianAccumulator::drift() const {
+  std::vector<float> out(drift_.size());
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = drift_[i % k_ * k_ + i / k_] / static_cast<float>(rows_);
   return out;
 }
 

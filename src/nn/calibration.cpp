@@ -24,7 +24,7 @@ float* Calibration::rows(AlignedBuffer& buffer, const Slice& slice) const noexce
 }
 
 InputStatistics Calibration::statistics(const HessianAccumulator& seen) {
-  return {seen.hessian(), seen.mean_abs()};
+  return {seen.hessian(), seen.mean_abs(), {}};
 }
 
 InputStatistics Calibration::collect(AlignedBuffer& buffer) {

@@ -15,7 +15,6 @@
 #include "nn/learn_block.hpp"
 #include "nn/model_files.hpp"
 #include "qeff/core/error.hpp"
-#include "qeff/io/artifact.hpp"
 #include "qeff/io/atomic_file.hpp"
 
 namespace qeff {
@@ -106,6 +105,7 @@ class Compiler {
   void keep(std::size_t i, nn::DecoderCalibration* calibration, std::size_t first_report);
   void learn(std::size_t i, nn::DecoderCalibration& calibration, const nn::BlockOf<LinearParts>& parts,
              const nn::BlockOf<Inputs>& inputs, CompiledLayer& layer);
+  nn::Linear as_float(const LinearParts& parts, std::deque<kernels::PackedMatrix>& into);
   void fold(Compiled& linear, nn::Norm& norm);
   void fold_into_up(CompiledLayer& layer);
   void write(const std::string& out_path);
@@ -123,6 +123,7 @@ class Compiler {
   std::vector<LayerReport> reports_;
   std::optional<nn::CompileState> state_;
   nn::BitPlan plan_;  // empty: config_ for all linears
+  std::optional<nn::DecoderCalibration> floats_;  // of the float model, for error_feedback
   std::optional<nn::BlockLearner> learner_;  // method autoround
   std::size_t done_ = 0;
 };
@@ -204,15 +205,11 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
       fmt::format("block error {:.4g} after {} steps, {:.4g} before them", learned.loss, learned.best_step,
                   learned.loss_before);
   tell(fmt::format("{}: {}", name, note));
-  reports_.resize(reports_.size() - parts.qkv.weights.size() - parts.attn_out.weights.size() - parts.up.weights.size() -
-                  parts.down.weights.size());
   const auto adopt = [&](Compiled& linear, QuantizedMatrix better, const LinearParts& weights, const Inputs& seen) {
     linear.quantized.matrix = std::move(better);
     nn::report_again(weights.weights, seen, config_, 0, linear.quantized, executor_);
-    for (LayerReport& row : linear.quantized.reports) {
-      row.note += (row.note.empty() ? "" : "; ") + note;
-      reports_.push_back(row);
-    }
+    for (LayerReport& row : linear.quantized.reports) row.note += (row.note.empty() ? "" : "; ") + note;
+    std::ranges::copy(linear.quantized.reports, reports_.begin() + static_cast<std::ptrdiff_t>(linear.first_report));
     linear.packed = linear.quantized.pack(config_);
   };
   adopt(layer.qkv, std::move(learned.matrices.qkv), parts.qkv, inputs.qkv);
@@ -224,38 +221,43 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
   calibration.run(layer.qkv.linear(""), layer.attn_out.linear(""), layer.up.linear(""), layer.down.linear(""));
 }
 
+/// The linear of the checkpoint.
+Linear Compiler::as_float(const LinearParts& parts, std::deque<kernels::PackedMatrix>& into) {
+  QuantizationConfig none;
+  none.method = Method::none;
+  into.push_back(nn::quantize_linear(parts.weights, {}, none, executor_).pack(none));
+  return {"", into.back().view, parts.bias.empty() ? nullptr : parts.bias.data()};
+}
+
 void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration) {
   nn::DecoderLayer& norms = model_.layers.emplace_back();
   for (const auto& [name, tensor, n, member] : nn::layer_norms(shape_)) norms.*member = keep(tensors_.norm(tensor, n, i));
   // What runs next during calibration: the quantized linear, or the one of the checkpoint.
   std::deque<kernels::PackedMatrix> floats;
   const auto runnable = [&](const Compiled& compiled, const LinearParts& linear_parts) {
-    Linear linear = compiled.linear("");
-    if (calibration && !config_.propagate) {
-      QuantizationConfig as_float;
-      as_float.method = Method::none;
-      const QuantizedLinear unchanged = nn::quantize_linear(linear_parts.weights, {}, as_float, executor_);
-      linear.weights = floats.emplace_back(unchanged.pack(as_float)).view;
-    }
-    return linear;
+    return calibration && !config_.propagate ? as_float(linear_parts, floats) : compiled.linear("");
   };
   const auto inputs = [&](auto&& ask) { return calibration ? ask() : Inputs{}; };
 
   const nn::BlockOf<LinearParts> parts{tensors_.qkv(i), tensors_.attn_out(i), tensors_.up(i), tensors_.down(i)};
   if (learner_) learner_->begin(parts, calibration->states());
+  nn::FloatStream beside;
+  if (floats_) beside = {&*floats_, {as_float(parts.qkv, floats), as_float(parts.attn_out, floats), as_float(parts.up, floats),
+                                     as_float(parts.down, floats)}};
   nn::BlockOf<Inputs> in;
   CompiledLayer layer;
-  in.qkv = inputs([&] { return calibration->qkv_inputs(); });
+  in.qkv = inputs([&] { return calibration->qkv_inputs(beside); });
   layer.qkv = compile(i, "qkv", parts.qkv, in.qkv, true);
   const Linear qkv = runnable(layer.qkv, parts.qkv);
-  in.attn_out = inputs([&] { return calibration->attn_out_inputs(qkv); });
+  in.attn_out = inputs([&] { return calibration->attn_out_inputs(qkv, beside); });
   layer.attn_out = compile(i, "attn_out", parts.attn_out, in.attn_out, false);
   const Linear attn_out = runnable(layer.attn_out, parts.attn_out);
-  in.up = inputs([&] { return calibration->up_inputs(attn_out); });
+  in.up = inputs([&] { return calibration->up_inputs(attn_out, beside); });
   layer.up = compile(i, "up", parts.up, in.up, true);
   const Linear up = runnable(layer.up, parts.up);
-  in.down = inputs([&] { return calibration->down_inputs(up); });
+  in.down = inputs([&] { return calibration->down_inputs(up, beside); });
   layer.down = compile(i, "down", parts.down, in.down, false);
+  if (floats_ && i + 1 < shape_.layers) floats_->finish(beside.linears.attn_out, beside.linears.up, beside.linears.down);
   if (learner_)
     learn(i, *calibration, parts, in, layer);
   else if (calibration && i + 1 < shape_.layers)
@@ -286,7 +288,7 @@ void Compiler::plan(const TokenBatch& tokens) {
     done_ += shape_.layers;
     return;
   }
-  const auto recipes = nn::rounding_recipes(config_);
+  const auto recipes = nn::choices_of(config_);
   const auto measured = nn::measure_sensitivity(model_, tensors_, recipes, nn::kReferenceChoice, tokens, executor_,
                                                 [&](std::size_t i) { step(fmt::format("sensitivity of layer {}", i)); });
   plan_ = nn::plan_bits(shape_, config_, measured);
@@ -296,6 +298,7 @@ void Compiler::plan(const TokenBatch& tokens) {
 /// What one layer leaves for the next: the states of the quantized model, and of the float model beside it.
 std::vector<std::span<float>> Compiler::carried(nn::DecoderCalibration& calibration) {
   auto streams = calibration.carried();
+  if (floats_) std::ranges::copy(floats_->carried(), std::back_inserter(streams));
   if (learner_) std::ranges::copy(learner_->carried(), std::back_inserter(streams));
   return streams;
 }
@@ -328,36 +331,7 @@ void Compiler::keep(std::size_t i, nn::DecoderCalibration* calibration, std::siz
 
 void Compiler::write(const std::string& out_path) {
   step("write");
-  nn::DecoderMetadata metadata;
-  metadata.quantization = to_json(config_);
-  const auto describe = [&](const std::string& name, const kernels::PackedView& weights) {
-    metadata.linears.push_back({name, nn::scheme_name(weights), weights});
-  };
-  describe("lm_head", lm_head_.packed.view);
-  if (!shape_.tied) describe("words", words_.packed.view);
-  double bytes = 0, weights = 0;
-  for (std::size_t i = 0; i < model_.layers.size(); ++i)
-    for (const auto& [name, n, k, member] : nn::layer_linears(shape_)) {
-      const kernels::PackedView& view = (model_.layers[i].*member).weights;
-      describe(nn::layer_entry(i, name), view);
-      bytes += static_cast<double>(nn::stored_bytes(view));
-      weights += static_cast<double>(n * k);
-    }
-  metadata.average_bits = 8 * bytes / weights;
-
-  ArtifactWriter writer(nn::to_json(metadata, shape_));
-  const auto files = nn::files_to_keep(checkpoint_, shape_.model_type);
-  for (const auto& [name, text] : files)
-    writer.add("file/" + name, DType::u8, {text.size()}, std::as_bytes(std::span(text)));
-  nn::add_linear(writer, "lm_head", lm_head_.packed.view, lm_head_.bias);
-  if (!shape_.tied) nn::add_linear(writer, "words", words_.packed.view, words_.bias);
-  for (std::size_t i = 0; i < model_.layers.size(); ++i) nn::add_layer_linears(writer, shape_, i, model_.layers[i]);
-  if (model_.positions)
-    nn::add_floats(writer, "positions", model_.positions,
-                   {shape_.positions + shape_.architecture().position_offset, shape_.hidden});
-  nn::add_norm(writer, "final_norm", model_.final_norm, shape_.hidden);
-  for (std::size_t i = 0; i < model_.layers.size(); ++i) nn::add_layer_norms(writer, shape_, i, model_.layers[i]);
-  writer.write(out_path);
+  nn::write_decoder(model_, to_json(config_), nn::files_to_keep(checkpoint_, shape_.model_type), out_path);
   if (state_) state_->remove();
 }
 
@@ -378,6 +352,8 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     };
     state_.emplace(out_path, nn::compile_fingerprint(checkpoint_, config_, calibrated ? tokens : TokenBatch{}), shape_, note);
   }
+  if (calibrated && config_.method == Method::gptq && config_.propagate && config_.error_feedback > 0)
+    floats_.emplace(model_, tokens, executor_);
   if (config_.method == Method::autoround) learner_.emplace(model_, tokens, config_.autoround, executor_);
   const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
   plan(tokens);
@@ -387,6 +363,7 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     keep(i, stream, first_report);
   }
   calibration.reset();
+  floats_.reset();
   learner_.reset();
   write(out_path);
   return std::move(reports_);

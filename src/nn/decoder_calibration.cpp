@@ -65,15 +65,24 @@ float* DecoderCalibration::inner(const Part& part, const Linear& up) {
   return out;
 }
 
+/// inputs(calibration, part): (part.rows, n), of this calibration or that of the float model.
 template <class Inputs>
-InputStatistics DecoderCalibration::collect(std::size_t n, Inputs&& inputs) {
+InputStatistics DecoderCalibration::collect(std::size_t n, const FloatStream& floats, Inputs&& inputs) {
   HessianAccumulator seen(n);
-  for (const Part& part : parts_) seen.add({inputs(part), part.rows, n}, *team_.executor);
-  return {seen.hessian(), seen.mean_abs()};
+  for (const Part& part : parts_) {
+    const MatrixView<const float> mine{inputs(*this, part), part.rows, n};
+    if (floats.calibration)
+      seen.add(mine, {inputs(*floats.calibration, part), part.rows, n}, *team_.executor);
+    else
+      seen.add(mine, *team_.executor);
+  }
+  return {seen.hessian(), seen.mean_abs(), seen.drift()};
 }
 
-InputStatistics DecoderCalibration::qkv_inputs() {
-  return collect(model_.shape.hidden, [&](const Part& part) { return normalized(part, layer().attn_norm); });
+InputStatistics DecoderCalibration::qkv_inputs(const FloatStream& floats) {
+  return collect(model_.shape.hidden, floats, [&](DecoderCalibration& of, const Part& part) {
+    return of.normalized(part, of.layer().attn_norm);
+  });
 }
 
 float* DecoderCalibration::attend(const Part& part, const Linear& qkv) {
@@ -85,21 +94,29 @@ float* DecoderCalibration::attend(const Part& part, const Linear& qkv) {
   return context(part);
 }
 
-InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv) {
-  return collect(model_.shape.q_size(), [&](const Part& part) { return attend(part, qkv); });
-}
-
-InputStatistics DecoderCalibration::up_inputs(const Linear& attn_out) {
-  const DecoderShape& s = model_.shape;
-  return collect(s.hidden, [&](const Part& part) {
-    if (!s.parallel)
-      add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, states(part), work_.h.as<float>(), team_);
-    return normalized(part, layer().ffn_norm);
+InputStatistics DecoderCalibration::attn_out_inputs(const Linear& qkv, const FloatStream& floats) {
+  return collect(model_.shape.q_size(), floats, [&](DecoderCalibration& of, const Part& part) {
+    return of.attend(part, &of == this ? qkv : floats.linears.qkv);
   });
 }
 
-InputStatistics DecoderCalibration::down_inputs(const Linear& up) {
-  return collect(model_.shape.intermediate, [&](const Part& part) { return inner(part, up); });
+float* DecoderCalibration::behind_attention(const Part& part, const Linear& attn_out) {
+  const DecoderShape& s = model_.shape;
+  if (!s.parallel)
+    add_output(attn_out, layer().post_attn_norm, s, context(part), part.rows, states(part), work_.h.as<float>(), team_);
+  return normalized(part, layer().ffn_norm);
+}
+
+InputStatistics DecoderCalibration::up_inputs(const Linear& attn_out, const FloatStream& floats) {
+  return collect(model_.shape.hidden, floats, [&](DecoderCalibration& of, const Part& part) {
+    return of.behind_attention(part, &of == this ? attn_out : floats.linears.attn_out);
+  });
+}
+
+InputStatistics DecoderCalibration::down_inputs(const Linear& up, const FloatStream& floats) {
+  return collect(model_.shape.intermediate, floats, [&](DecoderCalibration& of, const Part& part) {
+    return of.inner(part, &of == this ? up : floats.linears.up);
+  });
 }
 
 void DecoderCalibration::finish(const Part& part, const float* inner, const Linear& attn_out, const Linear& down) {

@@ -13,6 +13,20 @@
 
 namespace qeff::nn {
 
+class DecoderCalibration;
+
+/// The four linears of a block.
+template <class T>
+struct BlockOf {
+  T qkv, attn_out, up, down;
+};
+
+/// The same tokens on their way through the float model, a call behind, and the linears of its layer at work.
+struct FloatStream {
+  DecoderCalibration* calibration = nullptr;  ///< Null: there is none.
+  BlockOf<Linear> linears;
+};
+
 /// Call once a layer, in this order: qkv_inputs, attn_out_inputs, up_inputs, down_inputs, finish. The
 /// model's last layer is the one at work; its norms must be there.
 /// Memory: a (tokens, hidden) and a (tokens, q_size) matrix, the largest Hessian, and a (tokens, intermediate)
@@ -22,10 +36,11 @@ class DecoderCalibration {
   /// @param model  Its shape, embeddings and norms are read; it must outlive this.
   DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor);
 
-  [[nodiscard]] InputStatistics qkv_inputs();
-  [[nodiscard]] InputStatistics attn_out_inputs(const Linear& qkv);
-  [[nodiscard]] InputStatistics up_inputs(const Linear& attn_out);
-  [[nodiscard]] InputStatistics down_inputs(const Linear& up);
+  /// floats: takes the same step with its own linears, and the statistics tell how far the two have drifted apart.
+  [[nodiscard]] InputStatistics qkv_inputs(const FloatStream& floats = {});
+  [[nodiscard]] InputStatistics attn_out_inputs(const Linear& qkv, const FloatStream& floats = {});
+  [[nodiscard]] InputStatistics up_inputs(const Linear& attn_out, const FloatStream& floats = {});
+  [[nodiscard]] InputStatistics down_inputs(const Linear& up, const FloatStream& floats = {});
   /// All that one layer leaves for the next.
   [[nodiscard]] std::vector<std::span<float>> carried();
   void finish(const Linear& attn_out, const Linear& up, const Linear& down);
@@ -48,10 +63,11 @@ class DecoderCalibration {
   [[nodiscard]] float* context(const Part& part) const;
   float* normalized(const Part& part, const Norm& norm);
   float* attend(const Part& part, const Linear& qkv);
+  float* behind_attention(const Part& part, const Linear& attn_out);
   float* inner(const Part& part, const Linear& up);
   void finish(const Part& part, const float* inner, const Linear& attn_out, const Linear& down);
   template <class Inputs>
-  [[nodiscard]] InputStatistics collect(std::size_t n, Inputs&& inputs);
+  [[nodiscard]] InputStatistics collect(std::size_t n, const FloatStream& floats, Inputs&& inputs);
 
   const DecoderModel& model_;
   Team team_;

@@ -18,12 +18,6 @@
 
 namespace qeff::nn {
 
-/// The four linears of a block.
-template <class T>
-struct BlockOf {
-  T qkv, attn_out, up, down;
-};
-
 struct LearnedBlock {
   BlockOf<QuantizedMatrix> matrices;
   double loss_before = 0, loss = 0;  ///< On the same sequences.

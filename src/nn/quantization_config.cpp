@@ -65,6 +65,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("static_groups", c.gptq.static_groups);
   visit("damp_percent", c.gptq.damp_percent);
   visit("range_grid", c.gptq.range_grid);
+  visit("refine_sweeps", c.gptq.refine_sweeps);
   visit("scale_grid", c.awq.scale_grid);
   visit("duo_scaling", c.awq.duo_scaling);
   visit("clip", c.awq.clip);
@@ -77,6 +78,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("momentum", c.autoround.momentum);
   visit("embedding_bits", c.embedding_bits);
   visit("propagate", c.propagate);
+  visit("error_feedback", c.error_feedback);
   visit("strict", c.strict);
 }
 
@@ -178,6 +180,7 @@ void validate(const QuantizationConfig& c) {
   require(c.smooth >= 0 && c.smooth <= 1, "smooth is ", c.smooth, ", not in [0, 1]");
   require(c.gptq.damp_percent > 0 && c.gptq.damp_percent < 1, "damp_percent is ",
           c.gptq.damp_percent, ", not in (0, 1)");
+  require(c.error_feedback >= 0 && c.error_feedback <= 1, "error_feedback is ", c.error_feedback, ", not in [0, 1]");
   require(c.awq.max_shrink > 0 && c.awq.max_shrink < 1, "max_shrink is ", c.awq.max_shrink,
           ", not in (0, 1)");
   require(c.autoround.iters >= 1, "iters is 0, not at least 1");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "calib/error_feedback.hpp"
 #include "nn/encoder_artifact.hpp"
 #include "nn/smoothing.hpp"
 #include "qeff/calib/awq.hpp"
@@ -72,7 +73,13 @@ Part gptq_part(const NamedWeight& w, const InputStatistics& inputs, const Quanti
   config.bits = c.bits;
   config.group_size = c.group_size;
   config.symmetric = c.symmetric;
-  GptqOutcome outcome = gptq(w.view(), inputs.view(), config, executor);
+  const std::size_t k = w.cols;
+  std::vector<float> fed_back;
+  if (!inputs.drift.empty())
+    fed_back = calib::fed_back(w.view(), inputs.view(), {inputs.drift.data(), k, k}, c.error_feedback,
+                               c.gptq.damp_percent, executor);
+  const MatrixView<const float> target = fed_back.empty() ? w.view() : MatrixView<const float>{fed_back.data(), w.rows, k};
+  GptqOutcome outcome = gptq(target, inputs.view(), config, executor);
   Part part{std::move(outcome.matrix), std::move(outcome.fallback), {}};
   if (outcome.dead_columns)
     part.remark = fmt::format("{} inputs are always zero", outcome.dead_columns);

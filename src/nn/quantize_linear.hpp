@@ -30,6 +30,7 @@ struct NamedWeight {
 struct InputStatistics {
   std::vector<float> hessian;   ///< (k, k) mean of x^T x
   std::vector<float> mean_abs;  ///< (k)
+  std::vector<float> drift;     ///< (k, k) HessianAccumulator::drift(), or empty: not known.
   bool sampled = false;         ///< Not of calibration tokens: not to be reported.
 
   [[nodiscard]] bool empty() const noexcept { return hessian.empty(); }

@@ -44,6 +44,31 @@ TEST(Hessian, IsTheMeanOfOuterProductsOverAllCalls) {
   }
 }
 
+TEST(Hessian, DriftIsTheMeanOfInputsTimesWhatTheFloatModelHasMore) {
+  constexpr std::size_t rows = 700, k = 150;
+  const std::vector<float> x = random_rows(rows, k);
+  std::vector<float> x_float(x);
+  for (std::size_t i = 0; i < x.size(); ++i) x_float[i] += 0.25F * x[(i * 31 + 7) % x.size()];
+  x_float[3 * k + 5] = std::numeric_limits<float>::infinity();  // the row is skipped in both
+  Executor executor(2);
+  HessianAccumulator h(k), plain(k);
+  h.add({x.data(), rows, k}, {x_float.data(), rows, k}, executor);
+  EXPECT_EQ(h.rows(), rows - 1);
+  const std::vector<float> drift = h.drift();
+  for (std::size_t i = 0; i < k; i += 7)
+    for (std::size_t j = 0; j < k; ++j) {
+      double sum = 0;
+      for (std::size_t r = 0; r < rows; ++r)
+        if (r != 3)
+          sum += static_cast<double>(x[r * k + i]) *
+                 (static_cast<double>(x_float[r * k + j]) - static_cast<double>(x[r * k + j]));
+      EXPECT_NEAR(drift[i * k + j], sum / (rows - 1), 1e-4);
+    }
+  plain.add({x.data(), rows, k}, executor);
+  EXPECT_TRUE(plain.drift().empty());
+  EXPECT_THROW(h.add({x.data(), 2, k}, {x_float.data(), 1, k}, executor), InvalidArgument);
+}
+
 TEST(Hessian, BytesDoNotDependOnTheThreadCount) {
   const std::vector<float> x = random_rows(700, 300);
   HessianAccumulator one(300), two(300);

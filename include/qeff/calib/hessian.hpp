@@ -1,5 +1,6 @@
 /// @file
-/// What calibration remembers of the inputs of a linear layer: H = mean of x x^T, mean |x|.
+/// What calibration remembers of the inputs of a linear layer: H = mean of x x^T, mean |x|, and where the float
+/// model's inputs are known too, how far the two have drifted apart: D = mean of x (x_float - x)^T.
 ///
 /// One accumulator serves all layers that read the same input (q, k and v; gate and up).
 #pragma once
@@ -22,6 +23,9 @@ class HessianAccumulator {
   /// Adds the rows of x, shape (m, k), any strides. A row with a NaN or an infinity is skipped.
   /// @throws InvalidArgument if x has not k columns.
   void add(MatrixView<const float> x, Executor& executor);
+  /// Also adds to the drift. x_float: (m, k), what the float model has in the place of x. Either every call or none
+  /// is of this kind.
+  void add(MatrixView<const float> x, MatrixView<const float> x_float, Executor& executor);
 
   [[nodiscard]] std::size_t size() const noexcept { return k_; }     ///< k
   [[nodiscard]] std::size_t rows() const noexcept { return rows_; }  ///< Rows added so far.
@@ -29,19 +33,25 @@ class HessianAccumulator {
 
   /// (k, k) row-major, symmetric: sum x x^T / rows; zero without rows.
   [[nodiscard]] std::vector<float> hessian() const;
+  /// (k, k) row-major: sum x (x_float - x)^T / rows; empty if there was no x_float.
+  [[nodiscard]] std::vector<float> drift() const;
   /// (k) sum |x| / rows.
   [[nodiscard]] std::vector<float> mean_abs() const;
 
  private:
-  std::size_t copy_finite_rows(MatrixView<const float> x, std::size_t begin);
-  void add_products(Executor& executor);
+  std::size_t copy_finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, std::size_t begin);
+  void add_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, Executor& executor);
+  void prepare_inputs(const AlignedBuffer& panels, Executor& executor);
+  void add_products(std::vector<float>& sum, bool symmetric, Executor& executor);
 
   std::size_t k_;
   std::size_t rows_ = 0;
   std::size_t skipped_ = 0;
   std::vector<float> sum_;             // (k, k), only blocks on and above the diagonal
+  std::vector<float> drift_;           // (k, k), transposed
   std::vector<double> sum_abs_;        // (k)
   AlignedBuffer panels_;               // rows waiting for add_products, packed as weights (k, rows)
+  AlignedBuffer changes_;              // likewise x_float - x
   AlignedBuffer transposed_, inputs_;  // the same as (k, rows), plain and as inputs of a matmul
 };
 
