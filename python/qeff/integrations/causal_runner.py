@@ -121,7 +121,7 @@ class TransformersRunner(TextGenerator):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._busy.acquire(blocking=False):
-            raise InvalidArgument("the session is running in another thread; it works for one at a time")
+            raise InvalidArgument("the session is in use by another call")
         try:
             yield
         finally:
