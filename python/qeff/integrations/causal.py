@@ -48,7 +48,7 @@ def _load_float(directory: Path) -> nn.Module:
     """The float32 model of a directory, whole."""
     try:
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            str(directory), output_loading_info=True, dtype=torch.float32
+            str(directory), output_loading_info=True
         )
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise Unsupported(f"{directory}: transformers cannot load it: {error}") from error

@@ -42,9 +42,7 @@ def check_generation(options: Mapping[str, Any], prompts: int, vocabulary: int) 
         f"num_return_sequences = {samples} needs a temperature above 0: greedy texts would be equal",
     )
     _require(len(seeds) in (0, prompts), f"seeds: {len(seeds)} for {prompts} prompts")
-    _require(
-        top <= vocabulary, f"top_logprobs = {top} is more than the vocabulary of {vocabulary}"
-    )
+    _require(top <= vocabulary, f"top_logprobs = {top} is more than the vocabulary of {vocabulary}")
 
 
 def generation_config(options: Mapping[str, Any], room: int) -> transformers.GenerationConfig:

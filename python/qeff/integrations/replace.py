@@ -134,7 +134,8 @@ def _others(model: nn.Module) -> list[str]:
     return [
         f"{name} ({type(module).__name__})"
         for name, module in model.named_modules()
-        if not _is_linear(module) and type(module) is not nn.Embedding
+        if not _is_linear(module)
+        and type(module) is not nn.Embedding
         and (isinstance(module, nn.Linear | nn.Embedding) or _has_stack(module))
     ]
 
