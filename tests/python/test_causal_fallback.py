@@ -9,69 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import qeff
-from tiny_llama import save_byte_tokenizer
+from qeff import _core
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from qeff.integrations.modules import PackedEmbedding, PackedLinear
+from tiny_families import FAMILIES, compiled, make_family
 
-SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "initializer_range": 0.3}
-
-
-def bloom(vocabulary: int) -> Any:
-    return transformers.BloomConfig(
-        vocab_size=vocabulary, hidden_size=64, n_layer=2, n_head=4, **SPECIAL
-    )
-
-
-def falcon(vocabulary: int) -> Any:
-    return transformers.FalconConfig(
-        vocab_size=vocabulary,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        **SPECIAL,
-    )
-
-
-def mamba(vocabulary: int) -> Any:
-    return transformers.MambaConfig(
-        vocab_size=vocabulary, hidden_size=64, num_hidden_layers=2, state_size=8, **SPECIAL
-    )
-
-
-def mixtral(vocabulary: int) -> Any:
-    return transformers.MixtralConfig(
-        vocab_size=vocabulary,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=3,
-        max_position_embeddings=64,
-        **SPECIAL,
-    )
-
-
-FAMILIES = {"bloom": bloom, "falcon": falcon, "mamba": mamba, "mixtral": mixtral}
 PROMPT = [30, 40, 50, 60, 70, 80, 90]
 
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A directory of each family."""
-    found = {}
-    for name, config in FAMILIES.items():
-        found[name] = tmp_path_factory.mktemp(name)
-        vocabulary = save_byte_tokenizer(found[name])
-        torch.manual_seed(1)
-        model = transformers.AutoModelForCausalLM.from_config(config(vocabulary))
-        model.float().eval().save_pretrained(found[name])
-    return found
+    return {name: make_family(name, tmp_path_factory.mktemp(name)) for name in FAMILIES}
 
 
 def reference(directory: Path) -> Any:
@@ -81,12 +34,6 @@ def reference(directory: Path) -> Any:
 def reference_logits(directory: Path, ids: list[int]) -> np.ndarray:
     with torch.no_grad():
         return reference(directory)(torch.tensor([ids])).logits[0].numpy()
-
-
-def compiled(directory: Path, scheme: Any, **options: Any) -> qeff.QEFFAutoModelForCausalLM:
-    model = qeff.QEFFAutoModelForCausalLM.from_pretrained(directory)
-    model.compile(quantization=scheme, num_cores=1, **options)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +83,12 @@ def test_int8_stays_close_is_stored_packed_and_loads_again(
     assert any(isinstance(m, PackedEmbedding) for m in modules)
     assert isinstance(packed.session.module.get_output_embeddings(), PackedLinear)
     assert not [m for m in modules if isinstance(m, torch.nn.Linear | torch.nn.Embedding)]
-    stored = {row["name"]: row["dtype"] for row in artifact_entries(packed.path)}
-    weights = [n for n in stored if n.startswith("modules/") and n.endswith("/codes")]
-    assert weights
+    stored = [str(entry["name"]) for entry in _core.Artifact.open(str(packed.path), False).entries]
+    rows = [row for row in packed.report if "bytes" in row]
+    for row in rows:
+        assert f"tensors/{row['name']}.weight" not in stored
+        assert any(name.startswith(f"modules/{row['name']}/") for name in stored)
+    assert sum(row["bytes"] for row in rows) < 0.45 * 4 * sum(r["rows"] * r["cols"] for r in rows)
     again = qeff.load(str(packed.path), 1)
     options = {"max_new_tokens": 8}
     assert again.generate(PROMPT, **options).tolist() == (
@@ -146,12 +96,6 @@ def test_int8_stays_close_is_stored_packed_and_loads_again(
     )
     assert again.explain() == packed.explain()
     assert {row["scheme"] for row in packed.report} >= {"int8-g64", "int8", "i8 rows"}
-
-
-def artifact_entries(path: str | None) -> list[dict[str, Any]]:
-    from qeff import _core
-
-    return _core.Artifact.open(str(path), False).entries
 
 
 @pytest.mark.parametrize(
@@ -171,6 +115,14 @@ def test_every_scheme_keeps_the_head_in_int8(
     assert rows["lm_head"] == "int8"
     assert rows["transformer.word_embeddings"] == "i8 rows"
     assert len(set(rows.values())) == 3
+
+
+def test_infinite_numbers_of_a_configuration_come_back(tmp_path: Path) -> None:
+    make_family("bloom", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["horizon"] = {"__float__": "Infinity"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert compiled(tmp_path, None).session.module.config.horizon == float("inf")
 
 
 def test_texts_calibrate(directories: dict[str, Path]) -> None:
@@ -326,102 +278,6 @@ def test_perplexity_and_divergence_follow_from_the_logits(
     other = compiled(directories["bloom"], "int4").session.kl_divergence(runner, ids, ctx=16)
     assert 0 < other["mean_kl"] <= other["max_kl"]
     assert other["reference"]["mean_loss"] == pytest.approx(result["mean_loss"])
-
-
-@pytest.mark.parametrize(
-    ("prompts", "options", "error", "reason"),
-    [
-        ([[]], {}, qeff.InvalidArgument, "prompt 0 is empty"),
-        ([[5], [258]], {}, qeff.InvalidArgument, r"prompts\[1\].*258.*vocabulary of 258"),
-        ([PROMPT], {"temperature": -1}, qeff.InvalidArgument, "temperature"),
-        ([PROMPT], {"top_p": 0}, qeff.InvalidArgument, "top_p"),
-        ([PROMPT], {"min_p": 2}, qeff.InvalidArgument, "min_p"),
-        ([PROMPT], {"repetition_penalty": 0}, qeff.InvalidArgument, "repetition_penalty"),
-        ([PROMPT], {"num_return_sequences": 2}, qeff.InvalidArgument, "temperature"),
-        ([PROMPT], {"seeds": [1, 2]}, qeff.InvalidArgument, "seeds: 2 for 1"),
-        ([PROMPT], {"top_logprobs": 300}, qeff.InvalidArgument, "top_logprobs"),
-        ([PROMPT], {"presence_penalty": 1.0}, qeff.Unsupported, "presence_penalty"),
-        ([PROMPT], {"frequency_penalty": 1.0}, qeff.Unsupported, "frequency_penalty"),
-        ([PROMPT], {"prefill_chunk": 8}, qeff.Unsupported, "prefill_chunk"),
-        ([PROMPT], {"assistant_model": object()}, qeff.Unsupported, "assistant_model"),
-        ([PROMPT], {"max_tokens": 3}, TypeError, "max_tokens"),
-    ],
-)
-def test_bad_values_are_named(
-    runner: Any, prompts: Any, options: dict[str, Any], error: Any, reason: str
-) -> None:
-    with pytest.raises(error, match=reason):
-        runner.generate(prompts, **options)
-
-
-def test_logits_without_a_number_are_an_error(directories: dict[str, Path]) -> None:
-    broken = compiled(directories["bloom"], None).session
-    with torch.no_grad():
-        broken.module.transformer.ln_f.weight.fill_(float("nan"))
-    with pytest.raises(qeff.InvalidArgument, match="not a number"):
-        broken.generate(PROMPT)
-    with pytest.raises(qeff.InvalidArgument, match="not a number"):
-        broken.perplexity(PROMPT, ctx=4)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "reason"),
-    [
-        ({"kv_cache": "int8"}, qeff.Unsupported, "kv_cache='int8'.*float32"),
-        ({"kv_cache": "int3"}, qeff.InvalidArgument, "kv_cache"),
-        ({"prefill_seq_len": 32}, qeff.Unsupported, "prefill_seq_len"),
-        ({"quantization": "autoround"}, qeff.Unsupported, "autoround"),
-        ({"quantization": {"method": "gptq", "target_bits": 4.5}}, qeff.Unsupported, "target_bits"),
-        ({"ctx_length": 3}, TypeError, "ctx_len"),
-    ],
-)
-def test_options_that_mean_nothing_here_are_refused(
-    directories: dict[str, Path], options: dict[str, Any], error: Any, reason: str
-) -> None:
-    fresh = qeff.QEFFAutoModelForCausalLM.from_pretrained(directories["bloom"])
-    with pytest.raises(error, match=reason):
-        fresh.compile(**options)
-
-
-def test_options_of_a_session_are_checked_and_noted(
-    model: Any, directories: dict[str, Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(qeff.Unsupported, match="kv_cache"):
-        qeff.load(model.path, kv_cache="int8")
-    qeff.load(model.path, batch_size=4)
-    assert "batch_size=4 has no effect" in caplog.text
-    long = compiled(directories["falcon"], None)
-    with pytest.raises(qeff.InvalidArgument, match="ctx_len 65 is more than the 64 positions"):
-        qeff.load(str(long.path), ctx_len=65)
-
-
-def test_models_that_transformers_cannot_run_are_refused(
-    directories: dict[str, Path], tmp_path: Path
-) -> None:
-    config = json.loads((directories["bloom"] / "config.json").read_text())
-
-    def refused(error: Any, reason: str, **changes: Any) -> None:
-        (tmp_path / "config.json").write_text(json.dumps(config | changes))
-        with pytest.raises(error, match=reason):
-            qeff.QEFFAutoModelForCausalLM.from_pretrained(tmp_path)
-
-    refused(qeff.Unsupported, "never-heard-of", model_type="never-heard-of")
-    refused(qeff.Unsupported, "BloomModel is no causal", architectures=["BloomModel"])
-    refused(qeff.Unsupported, "no native decoder$|bloom", quantization_config={"bits": 4})
-
-
-def test_missing_tensors_are_named(directories: dict[str, Path], tmp_path: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    tensors = load_file(directories["bloom"] / "model.safetensors")
-    gone = next(name for name in tensors if name.endswith("mlp.dense_h_to_4h.weight"))
-    del tensors[gone]
-    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    (tmp_path / "config.json").write_text((directories["bloom"] / "config.json").read_text())
-    fresh = qeff.QEFFAutoModelForCausalLM.from_pretrained(tmp_path)
-    with pytest.raises(qeff.FormatError, match=r"has no tensor .*dense_h_to_4h.weight"):
-        fresh.compile(tmp_path / "m.qeff")
-    assert not (tmp_path / "m.qeff").exists()
 
 
 def test_an_artifact_says_what_it_is(model: Any) -> None:

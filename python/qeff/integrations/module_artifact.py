@@ -117,6 +117,11 @@ def _rebuild(
     return PackedLinear(made[owner], old.bias, threads)
 
 
+def _infinite(value: dict[str, Any]) -> Any:
+    """transformers writes numbers that JSON does not have as ``{"__float__": "Infinity"}``."""
+    return float(value["__float__"]) if value.keys() == {"__float__"} else value
+
+
 def load_module(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
     """A model with packed layers from its artifact, and what the artifact says of itself.
 
@@ -124,7 +129,7 @@ def load_module(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
         ValueError: the artifact does not fit the class it names, or this transformers.
     """
     artifact = _core.Artifact.open(str(path), True)
-    metadata: dict[str, Any] = json.loads(artifact.metadata)
+    metadata: dict[str, Any] = json.loads(artifact.metadata, object_hook=_infinite)
     try:
         kind = _model_class(path, str(metadata["class"]))
         model = kind(kind.config_class.from_dict(metadata["config"])).float().eval()
