@@ -19,7 +19,7 @@ from .options import check_options
 from .report import Report
 from .resolve import ModelSource, resolve_model
 from .schemes import Quantization, resolve_config
-from .session import Pooling, Runner, artifact_kind, load, pooling_name
+from .session import LANGUAGE_MODEL_KINDS, Pooling, Runner, artifact_kind, load, pooling_name
 
 __all__ = ["QEFFAutoModel"]
 
@@ -77,7 +77,7 @@ class QEFFAutoModel:
         """
         source = resolve_model(pretrained_model_name_or_path)
         if source.is_artifact:
-            if artifact_kind(source.path) == "causal_lm":
+            if artifact_kind(source.path) in LANGUAGE_MODEL_KINDS:
                 raise Unsupported(
                     f"{source.path}: holds a causal language model: use QEFFAutoModelForCausalLM"
                 )

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ._core import InvalidArgument, IoError, Unsupported
+from .causal_fallback import check_recipe, check_session_options, check_source, note
+from .causal_generation import TextGenerator
 from .causal_native import (
     CausalRequest,
     compile_causal,
@@ -18,14 +20,13 @@ from .causal_native import (
     why_no_native_form,
 )
 from .causal_options import check_compile_options, check_sizes
-from .causal_session import CausalRunner
 from .causal_text import Message
 from .cpu import thread_count
 from .progress import Callback
 from .report import Report
 from .resolve import ModelSource
 from .schemes import Quantization, resolve_language_model_config
-from .session import artifact_kind
+from .session import LANGUAGE_MODEL_KINDS, artifact_kind, load
 
 __all__ = ["QEFFAutoModelForCausalLM"]
 
@@ -37,12 +38,17 @@ class QEFFAutoModelForCausalLM:
         model.compile(num_cores=2, quantization="awq", ctx_len=2048)
         model.generate(prompts=["My name is"], generation_len=32)
 
-    Llama, Mistral, Qwen, Gemma, Phi-3, GPT-2, OPT, GPT-NeoX and their kin run natively.
+    Llama, Mistral, Qwen, Gemma, Phi-3, GPT-2, OPT, GPT-NeoX and their kin run natively. Any other
+    runs through transformers and torch, with its linear layers and embeddings replaced by packed
+    ones; that is said in the log.
     """
 
-    def __init__(self, source: ModelSource, runner: CausalRunner | None = None) -> None:
+    def __init__(
+        self, source: ModelSource, runner: TextGenerator | None = None, native: bool = True
+    ) -> None:
         self._source = source
         self._runner = runner
+        self._native = native
         self._report: Report | None = None
 
     @classmethod
@@ -57,22 +63,27 @@ class QEFFAutoModelForCausalLM:
 
         Raises:
             OSError: no such model; the message lists what was tried. ValueError: not a causal
-            language model, or one without a native form.
+            language model, or one that neither qeff nor transformers can run.
         """
         source = resolve_language_model(pretrained_model_name_or_path)
         if source.is_artifact:
             kind = artifact_kind(source.path)
-            if kind != "causal_lm":
+            if kind not in LANGUAGE_MODEL_KINDS:
                 raise Unsupported(
                     f'{source.path}: holds a model of kind "{kind}": use QEFFAutoModel'
                 )
-            return cls(source, CausalRunner(source.path, **kwargs))
+            return cls(source, load(source.path, **kwargs))
         if kwargs:
             raise TypeError(f"from_pretrained: {', '.join(kwargs)}: only for an artifact")
         reason = why_no_native_form(source)
-        if reason:
-            raise Unsupported(f"{source.name}: {reason}")
-        return cls(source)
+        if not reason:
+            return cls(source)
+        check_source(source, reason)
+        from .integrations.causal import check_loadable
+
+        check_loadable(source.path)
+        note(source.name, reason)
+        return cls(source, native=False)
 
     def compile(
         self,
@@ -114,6 +125,10 @@ class QEFFAutoModelForCausalLM:
                 interrupted goes on from there, to the same bytes.
             options: others of QEfficient's ``compile``, accepted where they mean something here.
 
+        A model without a native form keeps keys and values in float32, reads prompts at once,
+        generates one text at a time and starts over when it was interrupted; ``prefill_seq_len``, a
+        quantized ``kv_cache`` and AutoRound are refused there.
+
         Returns:
             the path of the ``.qeff`` artifact.
 
@@ -134,20 +149,34 @@ class QEFFAutoModelForCausalLM:
                 f"{self._source.path}: is compiled already; compile from the original model"
             )
         threads = thread_count(num_cores)
+        config = resolve_language_model_config(quantization)
+        if not self._native:
+            check_recipe(config)
+            check_session_options(kv_cache, prefill_seq_len)
         request = CausalRequest(
             out=Path(out) if out is not None else None,
-            config=resolve_language_model_config(quantization),
+            config=config,
             calibration=calibration,
             threads=threads,
             strict=strict,
             progress=progress,
             resume=resume,
         )
-        path, self._report = compile_causal(self._source, request)
-        self._runner = CausalRunner(path, threads, kv_cache=kv_cache, **sizes)
+        if self._native:
+            path, self._report = compile_causal(self._source, request)
+        else:
+            path, self._report = self._compile_fallback(request)
+        self._runner = load(path, threads, kv_cache=kv_cache, **sizes)
         return str(path)
 
-    def _ready(self) -> CausalRunner:
+    def _compile_fallback(self, request: CausalRequest) -> tuple[Path, Report]:
+        from .integrations.causal import compile_through_transformers
+
+        return compile_causal(
+            self._source, request, compile_through_transformers, runtime="transformers"
+        )
+
+    def _ready(self) -> TextGenerator:
         if self._runner is None:
             raise InvalidArgument("the model is not compiled: call compile() first")
         return self._runner
@@ -168,7 +197,7 @@ class QEFFAutoModelForCausalLM:
             prompts: a text or several, or token ids.
             generation_len: most tokens of a text; the same as ``max_new_tokens``.
             inputs: token ids or the dict of a tokenizer, instead of ``prompts``.
-            options: see :meth:`qeff.causal_session.CausalRunner.generate`.
+            options: see :meth:`qeff.causal_generation.TextGenerator.generate`.
 
         Returns:
             one text a prompt (``str``), or ids for ids; in a list unless one prompt was given.
@@ -191,11 +220,11 @@ class QEFFAutoModelForCausalLM:
         return answers[0] if isinstance(given, str) and len(answers) == 1 else answers
 
     def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
-        """Piece by piece; see :meth:`qeff.causal_session.CausalRunner.stream`."""
+        """Piece by piece; see :meth:`qeff.causal_generation.TextGenerator.stream`."""
         return self._ready().stream(prompt, **options)
 
     def chat(self, messages: str | Sequence[Message], **options: Any) -> Any:
-        """The answer to a conversation; see :meth:`qeff.causal_session.CausalRunner.chat`."""
+        """The answer to a conversation; see :meth:`qeff.causal_generation.TextGenerator.chat`."""
         return self._ready().chat(messages, **options)
 
     @property
@@ -210,7 +239,7 @@ class QEFFAutoModelForCausalLM:
         return self._ready().explain()
 
     @property
-    def session(self) -> CausalRunner:
+    def session(self) -> TextGenerator:
         """The compiled model without the rest."""
         return self._ready()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ from .progress import Callback, progress_bar
 from .report import Report
 from .resolve import ModelSource, resolve_model
 from .schemes import scheme_label
-from .session import artifact_kind
+from .session import LANGUAGE_MODEL_KINDS, artifact_kind
 
 __all__ = [
     "CausalRequest",
+    "Compiler",
     "compile_causal",
     "is_language_model",
+    "model_files",
+    "names_language_model",
+    "positions_of",
     "resolve_language_model",
     "why_no_native_form",
 ]
@@ -69,6 +73,10 @@ class CausalRequest:
     resume: bool = True
 
 
+Compiler = Callable[[ModelSource, CausalRequest, Path, Any], list[Any]]
+"""(model, request, artifact to write, ids and offsets to calibrate with) → rows of the report."""
+
+
 def resolve_language_model(name: Any) -> ModelSource:
     """Finds a model: as :func:`resolve_model` does, or a file of another format (GGUF, llama2.c)."""
     path = Path(name).expanduser()
@@ -79,22 +87,27 @@ def resolve_language_model(name: Any) -> ModelSource:
     return resolve_model(name)
 
 
+def names_language_model(config: Any) -> bool:
+    """Whether the ``architectures`` of a config.json are those of a causal language model."""
+    names = (config.get("architectures") or []) if isinstance(config, Mapping) else []
+    return any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+
+
 def is_language_model(name: Any) -> bool:
     """Whether a model is one to generate text with: an artifact of that kind, a GGUF or llama2.c file, or
-    a directory whose ``architectures`` say so and that has a native form."""
+    a directory whose ``architectures`` say so and that is no native encoder."""
     source = resolve_language_model(name)
     if source.is_artifact:
-        return artifact_kind(source.path) == "causal_lm"
+        return artifact_kind(source.path) in LANGUAGE_MODEL_KINDS
     if source.path.is_file():
         return True
     path = source.path / "config.json"
+    text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
     try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        config = json.loads(text)
     except ValueError:
         return False  # whoever reads it next says what is wrong
-    names = (config.get("architectures") or []) if isinstance(config, dict) else []
-    heads = ("ForCausalLM", "LMHeadModel")
-    return any(str(n).endswith(heads) for n in names) and not why_no_native_form(source)
+    return names_language_model(config) and bool(_core.why_not_native(text))
 
 
 def model_files(source: ModelSource) -> dict[str, str]:
@@ -119,7 +132,10 @@ def _in_blocks(rows: list[list[int]], length: int) -> PackedTokens:
 
 
 def _packed(
-    calibration: Calibration | None, files: Mapping[str, str], source: ModelSource, positions: int
+    calibration: Calibration | None,
+    files: Mapping[str, str],
+    source: ModelSource,
+    positions: int | None,
 ) -> Any:
     if calibration is None:
         return None
@@ -127,16 +143,17 @@ def _packed(
     if tokens is None:
         tokenizer = LanguageTokenizer(files, str(source.path))
         rows = [tokenizer.encode(text) for text in calibration.texts or []]
-        tokens = _in_blocks(rows, min(_CALIBRATION_TOKENS, positions))
+        tokens = _in_blocks(rows, min(_CALIBRATION_TOKENS, positions or _CALIBRATION_TOKENS))
     return tokens.ids, tokens.offsets
 
 
-def _positions(config: Mapping[str, Any]) -> int:
-    for name in ("max_position_embeddings", "n_positions"):
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """Tokens that a model of this config.json has positions for; None: it does not say."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         value = config.get(name)
         if isinstance(value, int) and value > 0:
             return value
-    return _CALIBRATION_TOKENS
+    return None
 
 
 def _check_output(out: Path, source: ModelSource) -> None:
@@ -157,7 +174,10 @@ def _cached(source: ModelSource, request: CausalRequest, recipe: dict[str, Any])
     return cache.artifact_path(source.name, scheme_label(request.config), digest)
 
 
-def _compile(source: ModelSource, request: CausalRequest, path: Path, tokens: Any) -> list[Any]:
+def compile_natively(
+    source: ModelSource, request: CausalRequest, path: Path, tokens: Any
+) -> list[Any]:
+    """A :data:`Compiler` for models with a native form."""
     config = request.config.native() | {"strict": request.strict}
     arguments = (str(source.path), str(path), config, tokens, request.threads)
 
@@ -179,8 +199,17 @@ def _compile(source: ModelSource, request: CausalRequest, path: Path, tokens: An
         raise
 
 
-def compile_causal(source: ModelSource, request: CausalRequest) -> tuple[Path, Report]:
+def compile_causal(
+    source: ModelSource,
+    request: CausalRequest,
+    work: Compiler = compile_natively,
+    runtime: str = "native",
+) -> tuple[Path, Report]:
     """Quantizes a language model and writes its artifact, or finds it in the cache.
+
+    Args:
+        work: what writes the artifact.
+        runtime: what the artifact runs on.
 
     Returns:
         the artifact, and the report of its layers.
@@ -194,6 +223,7 @@ def compile_causal(source: ModelSource, request: CausalRequest) -> tuple[Path, R
     recipe: dict[str, Any] = {
         "config": request.config.native() | {"strict": request.strict},
         "calibration": calibration.digest() if calibration else None,
+        "runtime": runtime,
     }
     if request.out is not None:
         _check_output(request.out, source)
@@ -205,12 +235,14 @@ def compile_causal(source: ModelSource, request: CausalRequest) -> tuple[Path, R
     files = model_files(source)
     config = LanguageTokenizer(files, str(source.path)).model_config
     started = time.perf_counter()
-    rows = _compile(source, request, path, _packed(calibration, files, source, _positions(config)))
+    tokens = _packed(calibration, files, source, positions_of(config))
+    rows = work(source, request, path, tokens)
     report = Report(
         rows,
         model=source.name,
         scheme=scheme_label(request.config),
         calibration=calibration.source if calibration else "none",
+        runtime=runtime,
         bytes=path.stat().st_size,
         seconds=round(time.perf_counter() - started, 2),
     )

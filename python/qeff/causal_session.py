@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from . import _core
-from ._core import InvalidArgument
-from .arrays import FloatArray, as_int_array
-from .causal_options import check_sizes, generation_options, stop_strings
-from .causal_text import LanguageTokenizer, Message, StopFilter, TextStream
+from ._core import InvalidArgument, Unsupported
+from .arrays import FloatArray
+from .causal_generation import OnToken, TextGenerator
+from .causal_options import check_sizes
+from .causal_output import GeneratedText, GenerationOutput, Ids
+from .causal_text import LanguageTokenizer
 from .cpu import thread_count
-from .progress import progress_bar
+from .progress import Callback
 
 __all__ = ["CausalRunner", "GeneratedText", "GenerationOutput"]
 
@@ -30,120 +25,6 @@ _MOST_SEQUENCES = 8
 
 _MOST_CACHE_BYTES = 2**31
 """Memory of their keys and values, likewise."""
-
-Ids = NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class GeneratedText:
-    """One generated text.
-
-    Attributes:
-        prompt: index of its prompt.
-        sample: which of the texts of that prompt.
-        ids: the generated tokens.
-        text: the same as text, up to a stop string; None without a tokenizer.
-        finish_reason: ``"length"``, ``"eos"``, ``"stop"``, ``"context"`` or ``"callback"``.
-        logprobs: of the tokens, if asked for.
-        top_logprobs: for each token the most likely ones (id, log-probability), if asked for.
-    """
-
-    prompt: int
-    sample: int
-    ids: Ids
-    text: str | None
-    finish_reason: str
-    logprobs: FloatArray | None = None
-    top_logprobs: list[list[tuple[int, float]]] | None = None
-
-
-@dataclass(frozen=True)
-class GenerationOutput:
-    """Texts in the order of the prompts, and what it took.
-
-    Attributes:
-        texts: ``num_return_sequences`` for each prompt.
-        stats: ``prompt_tokens``, ``reused_tokens``, ``generated_tokens``, ``runs``,
-            ``proposed_tokens``, ``accepted_tokens``, ``prefill_seconds``, ``decode_seconds``.
-    """
-
-    texts: list[GeneratedText]
-    stats: dict[str, Any]
-
-
-class _Watcher:
-    """Sees the tokens of one text as they come: stop strings, streamer, pieces for a consumer."""
-
-    def __init__(
-        self,
-        stream: TextStream | None,
-        stop: Sequence[str],
-        eos_ids: Sequence[int],
-        tell: Callable[[str], object] | None,
-        streamer: Any,
-    ) -> None:
-        self._stream = stream
-        self._filter = StopFilter(stop)
-        self._eos = frozenset(eos_ids)
-        self._tell = tell
-        self._streamer = streamer
-        self._pieces: list[str] = []
-
-    @property
-    def stopped(self) -> bool:
-        return self._filter.stopped
-
-    def _add(self, piece: str) -> None:
-        if piece:
-            self._pieces.append(piece)
-            if self._tell:
-                self._tell(piece)
-
-    def see(self, id: int) -> bool:
-        """Whether the text goes on after this token."""
-        if self._streamer is not None:
-            self._streamer.put(np.array([id], np.int64))
-        if self._stream is not None and id not in self._eos:
-            self._add(self._filter.push(self._stream.push(id)))
-        return not self._filter.stopped
-
-    def finish(self) -> str:
-        """The whole text."""
-        if self._stream is not None and not self._filter.stopped:
-            self._add(self._filter.push(self._stream.finish()))
-            self._add(self._filter.finish())
-        if self._streamer is not None:
-            self._streamer.end()
-        return "".join(self._pieces)
-
-
-def _is_ids(value: Any) -> bool:
-    return hasattr(value, "ndim") or (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and len(value) > 0
-        and all(isinstance(v, int | np.integer) for v in value)
-    )
-
-
-def _prompt_list(prompts: Any) -> tuple[list[Any], bool]:
-    """Prompts as a list, and whether there was only one, not in a list."""
-    if isinstance(prompts, str):
-        return [prompts], True
-    if isinstance(prompts, Mapping):  # what a tokenizer of transformers returns
-        ids = as_int_array(prompts["input_ids"], "input_ids")
-        rows = ids if ids.ndim == 2 else ids[None]
-        mask = prompts.get("attention_mask")
-        keep = (
-            np.ones(rows.shape, bool) if mask is None else np.asarray(mask).reshape(rows.shape) > 0
-        )
-        return [row[kept] for row, kept in zip(rows, keep, strict=True)], ids.ndim == 1
-    if _is_ids(prompts):
-        ids = as_int_array(prompts, "prompts")
-        return (list(ids), False) if ids.ndim == 2 else ([ids], True)
-    if not isinstance(prompts, Sequence):
-        raise TypeError(f"prompts must be texts or token ids, not {type(prompts).__name__}")
-    return list(prompts), False
 
 
 def _runner_of(assistant: Any) -> CausalRunner | None:
@@ -156,13 +37,8 @@ def _runner_of(assistant: Any) -> CausalRunner | None:
     return runner
 
 
-class CausalRunner:
-    """A causal language model from a ``.qeff`` artifact; make it with :func:`qeff.load`.
-
-    Attributes:
-        path: the artifact.
-        tokenizer: turns text to ids and back.
-    """
+class CausalRunner(TextGenerator):
+    """A causal language model from a ``.qeff`` artifact; make it with :func:`qeff.load`."""
 
     def __init__(
         self,
@@ -222,27 +98,6 @@ class CausalRunner:
             )
         return self._model.explain()
 
-    def ids_of(self, prompt: Any, name: str = "prompt") -> list[int]:
-        """Token ids of a text, or ids as they are.
-
-        Raises:
-            ValueError: a text, and the artifact has no tokenizer. TypeError: neither.
-        """
-        if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
-        if hasattr(prompt, "__len__") and len(prompt) == 0:
-            return []
-        ids = as_int_array(prompt, name)
-        if ids.ndim != 1:
-            raise InvalidArgument(f"{name} must have 1 dimension, not {ids.ndim}")
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
-            bad = int(np.flatnonzero((ids < 0) | (ids >= self.vocab_size))[0])
-            raise InvalidArgument(
-                f"{name}: id {int(ids[bad])} at position {bad} is outside the vocabulary of "
-                f"{self.vocab_size}"
-            )
-        return cast("list[int]", ids.tolist())
-
     def _session_for(self, texts: int) -> _core.CausalSession:
         """The session, with room for that many texts together as far as that is wanted."""
         fitting = _MOST_CACHE_BYTES * self._session.sequences // max(self._session.cache_bytes, 1)
@@ -251,224 +106,38 @@ class CausalRunner:
             self._session = self._new_session(wanted)
         return self._session
 
-    def _run(
+    def _generate_ids(
         self,
-        ids: list[list[int]],
-        given: Mapping[str, Any],
-        as_text: bool,
-        tell: Callable[[str], object] | None = None,
-        streamer: Any = None,
-        go_on: Callable[[], bool] | None = None,
-    ) -> GenerationOutput:
-        given = dict(given)
-        assistant = _runner_of(given.pop("assistant_model", None))
-        options = generation_options(given, self.tokenizer.eos_ids)
+        prompts: list[list[int]],
+        options: dict[str, Any],
+        on_token: OnToken | None,
+        assistant: Any,
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         if self._prefill is not None:
             options.setdefault("prefill_chunk", self._prefill)
-        stop = stop_strings(given.get("stop"))
-        samples = options.get("num_return_sequences", 1)
-        if streamer is not None and len(ids) * samples != 1:
-            raise InvalidArgument("a streamer takes one text: give one prompt")
-        watched = bool(stop) or tell is not None or streamer is not None
-        decoded = as_text or bool(stop) or tell is not None
+        texts = len(prompts) * options.get("num_return_sequences", 1)
+        other = _runner_of(assistant)
+        session = self._session_for(texts)
+        draft = other._session_for(texts) if other else None
+        return session.generate(prompts, options, on_token, draft)
 
-        def stream_of(prompt: int) -> TextStream | None:
-            return self.tokenizer.stream(ids[prompt]) if decoded else None
-
-        watchers = {
-            (p, s): _Watcher(stream_of(p), stop, options["eos_ids"], tell, streamer)
-            for p in range(len(ids) if watched else 0)
-            for s in range(samples)
-        }
-
-        def on_token(prompt: int, sample: int, id: int) -> bool:
-            return watchers[prompt, sample].see(id) and (go_on is None or go_on())
-
-        if streamer is not None:
-            streamer.put(np.array(ids, np.int64))
-        session = self._session_for(len(ids) * samples)
-        draft = assistant._session_for(len(ids) * samples) if assistant else None
-        rows, stats = session.generate(ids, options, on_token if watched else None, draft)
-        return GenerationOutput([self._text(r, ids, watchers, as_text) for r in rows], stats)
-
-    def _text(
-        self,
-        row: dict[str, Any],
-        prompts: list[list[int]],
-        watchers: Mapping[tuple[int, int], _Watcher],
-        as_text: bool,
-    ) -> GeneratedText:
-        watcher = watchers.get((row["prompt"], row["sample"]))
-        seen = watcher.finish() if watcher else None
-        if as_text and seen is None:
-            seen = self.tokenizer.continuation(prompts[row["prompt"]], row["ids"].tolist())
-        if watcher and watcher.stopped:
-            row["finish_reason"] = "stop"
-        return GeneratedText(text=seen if as_text else None, **row)
-
-    def generate(
-        self, prompts: Any, *, streamer: Any = None, details: bool = False, **options: Any
-    ) -> Any:
-        """Texts that continue the prompts.
-
-        Args:
-            prompts: a text or several; token ids, a list, an array or several; or the dict of
-                ``input_ids`` and ``attention_mask`` of a tokenizer.
-            streamer: of transformers, for one prompt: ``put(ids)`` and ``end()`` are called.
-            details: return :class:`GenerationOutput`.
-            options: ``max_new_tokens`` (128), ``temperature`` (0: always the most likely token),
-                ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty``, ``presence_penalty``,
-                ``frequency_penalty``, ``seed``, ``seeds`` (one a prompt), ``num_return_sequences``,
-                ``stop`` (texts), ``eos_token_id``, ``prompt_lookup_num_tokens``,
-                ``prompt_lookup_ngram``, ``assistant_model`` (a smaller language model of the
-                same vocabulary that proposes tokens, ``num_assistant_tokens`` (5) at a time),
-                ``logprobs``, ``top_logprobs``, ``do_sample``.
-
-        Returns:
-            The generated text of each prompt, without the prompt: for texts ``str``, for ids an
-            int32 array; in a list unless one prompt was given outside of a list.
-
-        Raises:
-            ValueError: an empty prompt, one longer than ``ctx_len``, ids outside the vocabulary,
-            options out of range, use by two threads. TypeError: wrong types.
-        """
-        items, single = _prompt_list(prompts)
-        as_text = bool(items) and all(isinstance(item, str) for item in items)
-        ids = [self.ids_of(item, f"prompts[{i}]") for i, item in enumerate(items)]
-        output = self._run(ids, options, as_text, streamer=streamer)
-        if details:
-            return output
-        plain = [t.text if as_text else t.ids for t in output.texts]
-        return plain[0] if single and len(plain) == 1 else plain
-
-    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
-        """The text that continues a prompt, piece by piece while it is generated.
-
-        Whoever stops early, by ``break`` or ``close()``, stops the generation.
-
-        Args:
-            prompt: a text or token ids.
-            options: those of :meth:`generate`.
-        """
-        generation_options(options, ())  # errors of the options at once, not at the first piece
-        return self.stream_ids(self.ids_of(prompt), options)
-
-    def stream_ids(
-        self,
-        ids: list[int],
-        options: Mapping[str, Any],
-        keep: Callable[[GenerationOutput], object] | None = None,
-    ) -> Iterator[str]:
-        """As :meth:`stream`, and hands ``keep`` the result at the end."""
-
-        pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
-        stopped = threading.Event()
-
-        def work() -> None:
-            try:
-                output = self._run(
-                    [ids], options, True, pieces.put, None, lambda: not stopped.is_set()
-                )
-                if keep:
-                    keep(output)
-                pieces.put(None)
-            except BaseException as error:  # noqa: BLE001 - raised again by the consumer
-                pieces.put(error)
-
-        worker = threading.Thread(target=work, name="qeff-stream", daemon=True)
-        worker.start()
-        try:
-            while (piece := pieces.get()) is not None:
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-        finally:
-            stopped.set()
-            worker.join()
-
-    def chat(
-        self, messages: str | Sequence[Message], *, stream: bool = False, **options: Any
-    ) -> Any:
-        """The answer to a conversation, by the model's chat template.
-
-        Args:
-            messages: ``[{"role": "user", "content": "..."}, …]``, or one text of the user.
-            stream: return an iterator of pieces.
-            options: those of :meth:`generate`.
-
-        Raises:
-            ValueError: the model has no chat template, or it refuses the messages.
-        """
-        ids = self.chat_ids(messages)
-        if stream:
-            return self.stream(ids, **options)
-        return self._run([ids], options, True).texts[0].text
-
-    def chat_ids(self, messages: str | Sequence[Message]) -> list[int]:
-        """The prompt of a conversation as token ids."""
-        turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        return self.tokenizer.encode(self.tokenizer.render_chat(turns), add_special_tokens=False)
-
-    def logits(self, ids: Any) -> FloatArray:
-        """Logits after each token of a text or of ids, float32 (tokens, vocabulary)."""
-        row = self.ids_of(ids, "ids")
-        if not row:
-            raise InvalidArgument("ids is empty: give at least one token")
-        session = self._new_session(1, len(row))
-        return session.run([(0, np.asarray(row, np.int32), True)])
-
-    def _measured_ids(self, text_or_ids: Any, tokens: int | None) -> Ids:
-        row = self.ids_of(text_or_ids, "text_or_ids")
-        if tokens is not None and tokens < 2:
-            raise InvalidArgument(f"tokens must be at least 2, not {tokens}")
-        return np.asarray(row if tokens is None else row[:tokens], np.int32)
+    def _logits(self, ids: Ids) -> FloatArray:
+        return self._new_session(1, len(ids)).run([(0, ids, True)])
 
     def _measuring_session(self, ids: Ids, ctx: int) -> _core.CausalSession:
         contexts = max(1, len(ids) // max(ctx, 1))
         return self._new_session(min(contexts, _MOST_SEQUENCES), max(1, min(ctx, len(ids))))
 
-    def perplexity(
-        self, text_or_ids: Any, ctx: int = 512, tokens: int | None = None, progress: bool = False
-    ) -> dict[str, Any]:
-        """How well the model foretells a text.
+    def _measure(self, ids: Ids, ctx: int, show: Callback) -> dict[str, Any]:
+        return self._measuring_session(ids, ctx).perplexity(ids, ctx, show)
 
-        Args:
-            text_or_ids: the text.
-            ctx: tokens of a context; contexts do not overlap.
-            tokens: use the first ones only.
-            progress: show a bar.
-
-        Returns:
-            ``perplexity``, ``mean_loss`` (nats), ``standard_error`` of it, ``contexts``,
-            ``predictions``, ``seconds``.
-        """
-        ids = self._measured_ids(text_or_ids, tokens)
-        session = self._measuring_session(ids, ctx)
-        started = time.perf_counter()
-        with progress_bar("perplexity", progress) as show:
-            result = session.perplexity(ids, ctx, show)
-        return result | {"seconds": round(time.perf_counter() - started, 3)}
-
-    def kl_divergence(
-        self,
-        reference: CausalRunner,
-        text_or_ids: Any,
-        ctx: int = 512,
-        tokens: int | None = None,
-        progress: bool = False,
-    ) -> dict[str, Any]:
-        """How far this model is from another one: mean KL(reference || this) on a text.
-
-        Returns:
-            ``mean_kl`` and ``max_kl`` (nats), ``same_top_share``, ``model`` and ``reference``
-            (each what :meth:`perplexity` returns), ``seconds``.
-        """
-        ids = self._measured_ids(text_or_ids, tokens)
-        started = time.perf_counter()
+    def _compare(self, reference: Any, ids: Ids, ctx: int, show: Callback) -> dict[str, Any]:
+        if not isinstance(reference, CausalRunner):
+            raise Unsupported(
+                "kl_divergence: the reference of a native model must be a native model too"
+            )
         other = reference._measuring_session(ids, ctx)
-        with progress_bar("KL divergence", progress) as show:
-            result = self._measuring_session(ids, ctx).kl_divergence(other, ids, ctx, show)
-        return result | {"seconds": round(time.perf_counter() - started, 3)}
+        return self._measuring_session(ids, ctx).kl_divergence(other, ids, ctx, show)
 
     def reset(self) -> None:
         """Forgets the tokens that sequences hold for prompts that begin alike."""

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from ._core import InvalidArgument, QeffError
 from .causal import QEFFAutoModelForCausalLM
-from .causal_session import CausalRunner, GenerationOutput
+from .causal_generation import TextGenerator
+from .causal_output import GenerationOutput
 from .cli_work import Document, emit, show_facts
 
 _HELP = """/reset          forget the conversation
@@ -23,7 +24,7 @@ _HELP = """/reset          forget the conversation
 
 def open_language_model(
     model: str, scheme: str, num_cores: int | None, ctx_len: int | None, kv_cache: str
-) -> CausalRunner:
+) -> TextGenerator:
     """A model ready to run: an artifact as it is, anything else compiled by ``scheme`` into the cache."""
     from .causal_native import resolve_language_model
 
@@ -57,7 +58,7 @@ def speeds(stats: Mapping[str, Any]) -> Document:
 
 
 def generate(
-    model: str, runner: CausalRunner, prompt: str, options: dict[str, Any], as_json: bool
+    model: str, runner: TextGenerator, prompt: str, options: dict[str, Any], as_json: bool
 ) -> None:
     """``qeff generate``: the text as it comes, or a document."""
     text = read_text("-") if prompt == "-" else prompt
@@ -81,7 +82,7 @@ def generate(
 
 
 def perplexity(
-    model: str, runner: CausalRunner, text: Path, ctx: int, tokens: int | None, as_json: bool
+    model: str, runner: TextGenerator, text: Path, ctx: int, tokens: int | None, as_json: bool
 ) -> None:
     """``qeff eval perplexity``."""
     result = runner.perplexity(read_text(str(text)), ctx, tokens, progress=True)
@@ -92,8 +93,8 @@ def perplexity(
 def kl(
     model: str,
     reference: str,
-    runner: CausalRunner,
-    original: CausalRunner,
+    runner: TextGenerator,
+    original: TextGenerator,
     text: Path,
     ctx: int,
     tokens: int | None,
@@ -118,7 +119,7 @@ def kl(
 class Conversation:
     """``qeff chat``: lines of the user, answers of the model."""
 
-    def __init__(self, runner: CausalRunner, options: dict[str, Any], system: str | None) -> None:
+    def __init__(self, runner: TextGenerator, options: dict[str, Any], system: str | None) -> None:
         self._runner = runner
         self._options = options
         self._system = system

@@ -14,7 +14,7 @@ from . import _core
 from ._core import InvalidArgument
 from .auto import QEFFAutoModel
 from .causal import QEFFAutoModelForCausalLM
-from .causal_native import is_language_model, resolve_language_model
+from .causal_native import is_language_model, names_language_model, resolve_language_model
 from .config import AffineConfig, Config
 from .cpu import cpu_info, roof
 from .resolve import resolve_model
@@ -183,9 +183,11 @@ def _tensor_rows(tensors: Mapping[str, Mapping[str, Any]]) -> list[Document]:
 def _inspect_checkpoint(path: Path, kind: str) -> Document:
     checkpoint = _core.Checkpoint.open(str(path))
     config = json.loads(checkpoint.config)
-    reason = _core.why_no_native_causal_lm(checkpoint.config) and _core.why_not_native(
-        checkpoint.config
+    reasons = (
+        _core.why_not_native(checkpoint.config),
+        _core.why_no_native_causal_lm(checkpoint.config),
     )
+    reason = all(reasons) and reasons[names_language_model(config)]
     facts = {
         "model_type": config.get("model_type"),
         "architectures": config.get("architectures"),

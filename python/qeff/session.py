@@ -17,7 +17,7 @@ from .batch import Batch, PackedTokens, pack_batch, pack_rows
 from .cpu import thread_count
 from .tokenization import TextTokenizer, text_tokenizer
 
-__all__ = ["Pooling", "Runner", "Session", "load", "pooling_name"]
+__all__ = ["LANGUAGE_MODEL_KINDS", "Pooling", "Runner", "Session", "load", "pooling_name"]
 
 Pooling = str | Callable[[Any, Any], Any] | None
 """How token states become one embedding: ``"mean"`` (``"avg"``), ``"cls"``, ``"max"``, ``"none"``, a
@@ -26,6 +26,9 @@ the default of the model."""
 
 _POOLINGS = {"mean": "mean", "avg": "mean", "cls": "cls", "max": "max", "none": "none"}
 _FILE_PREFIX = "file/"
+
+LANGUAGE_MODEL_KINDS = ("causal_lm", "transformers_causal_lm")
+"""What artifacts of causal language models call themselves: natively, through transformers."""
 
 
 class Runner(Protocol):
@@ -241,7 +244,8 @@ def unit_rows(rows: FloatArray) -> FloatArray:
 
 
 def artifact_kind(path: os.PathLike[str] | str) -> str:
-    """What kind of model an artifact holds: ``"encoder"``, ``"causal_lm"`` or ``"transformers"``."""
+    """What kind of model an artifact holds: ``"encoder"``, ``"transformers"``, or one of
+    :data:`LANGUAGE_MODEL_KINDS`."""
     artifact = _core.Artifact.open(os.fspath(path), False)
     return str(json.loads(artifact.metadata).get("kind", ""))
 
@@ -250,7 +254,7 @@ def load(path: os.PathLike[str] | str, num_cores: int | None = 0, **options: Any
     """Loads a compiled model.
 
     Neither torch nor transformers is imported, except for an artifact of a model without a native
-    description.
+    form.
 
     Args:
         path: a ``.qeff`` file.
@@ -261,7 +265,7 @@ def load(path: os.PathLike[str] | str, num_cores: int | None = 0, **options: Any
 
     Returns:
         :class:`Session`, or for a causal language model a
-        :class:`~qeff.causal_session.CausalRunner` with ``generate``, ``stream`` and ``chat``.
+        :class:`~qeff.causal_generation.TextGenerator` with ``generate``, ``stream`` and ``chat``.
 
     Raises:
         OSError: it cannot be read. ValueError: it is damaged, of a newer version, or no model.
@@ -271,6 +275,10 @@ def load(path: os.PathLike[str] | str, num_cores: int | None = 0, **options: Any
         from .causal_session import CausalRunner
 
         return CausalRunner(path, num_cores, **options)
+    if kind == "transformers_causal_lm":
+        from .integrations.causal import load_causal
+
+        return load_causal(Path(path), thread_count(num_cores), **options)
     if options:
         raise TypeError(f"load: {', '.join(options)}: only for causal language models")
     if kind == "transformers":

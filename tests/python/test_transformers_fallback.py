@@ -208,6 +208,8 @@ def test_a_packed_weight_looks_like_the_float_one() -> None:
     assert weight.shape == (20, 48)
     assert weight.dtype == torch.float32
     assert torch.allclose(weight + 0, expected, atol=float(expected.abs().max()) / 254 * 1.001)
+    with pytest.raises(qeff.Unsupported, match="in place"):
+        weight.mul_(2)
     with pytest.raises(RuntimeError, match="for inference"):
         holder(torch.randn(2, 48, requires_grad=True))
     half = holder(torch.randn(2, 48, dtype=torch.bfloat16))

@@ -1,4 +1,4 @@
-"""A tiny Llama as a Hugging Face directory."""
+"""A tiny Llama, and a tokenizer of bytes, as a Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ TEMPLATE = (
 )
 
 
-def make_llama(directory: Path) -> Path:
-    """A tiny Llama with random weights and a tokenizer of bytes, as a Hugging Face directory."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+def save_byte_tokenizer(directory: Path) -> int:
+    """Writes a tokenizer of bytes with a chat template; returns the size of its vocabulary."""
     tokenizers = pytest.importorskip("tokenizers")
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
@@ -28,9 +26,16 @@ def make_llama(directory: Path) -> Path:
     tokenizer.save(str(directory / "tokenizer.json"))
     settings = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": TEMPLATE}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    return len(vocab)
+
+
+def make_llama(directory: Path) -> Path:
+    """A tiny Llama with random weights and a tokenizer of bytes, as a Hugging Face directory."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
     torch.manual_seed(1)
     config = transformers.LlamaConfig(
-        vocab_size=len(vocab),
+        vocab_size=save_byte_tokenizer(directory),
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .._core import InvalidArgument
+from .._core import InvalidArgument, Unsupported
 from ..causal import QEFFAutoModelForCausalLM
-from ..causal_native import resolve_language_model
+from ..causal_native import resolve_language_model, why_no_native_form
 from ..cpu import thread_count
+from ..resolve import ModelSource
+from ..session import artifact_kind
 from .machine import describe_machine
 
 __all__ = [
@@ -123,9 +125,20 @@ def make_timer(model: _core.CausalLm, test: LlmTest, kv_cache: str = "bf16") -> 
     return timer
 
 
+def _check_native(source: ModelSource) -> None:
+    if source.is_artifact:
+        through = artifact_kind(source.path) == "transformers_causal_lm"
+        reason = "runs through transformers" if through else ""
+    else:
+        reason = why_no_native_form(source)
+    if reason:
+        raise Unsupported(f"{source.name}: {reason}; only native language models are timed")
+
+
 def artifacts_of(name: str, schemes: Sequence[str], threads: int) -> dict[str, str]:
     """Artifacts by scheme; an artifact by its own name."""
     source = resolve_language_model(name)
+    _check_native(source)
     if source.is_artifact:
         return {source.path.stem: str(source.path)}
     artifacts = {}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .. import _core
-from .._core import InvalidArgument, PackedMatrix
+from .._core import InvalidArgument, PackedMatrix, Unsupported
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,7 +38,9 @@ class PackedWeight(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Runs any operation on the dequantized weight."""
+        """Runs any operation on the dequantized weight. One that would change it is an error."""
+        if func._schema.is_mutable:
+            raise Unsupported("a packed weight cannot be changed in place")
 
         def unwrap(x: Any) -> Any:
             return x.owner.dequantize() if isinstance(x, PackedWeight) else x

@@ -24,9 +24,13 @@ __all__ = ["collect_hessians", "put_module", "replace_modules"]
 
 Array = NDArray[np.float32]
 
+_TWINS = ("transformers.models.falcon.modeling_falcon:FalconLinear",)
+"""Subclasses of nn.Linear that compute the same."""
+
 
 def _is_linear(module: nn.Module) -> bool:
-    return type(module) in (nn.Linear, Conv1D)
+    kind = type(module)
+    return kind in (nn.Linear, Conv1D) or f"{kind.__module__}:{kind.__qualname__}" in _TWINS
 
 
 def targets(model: nn.Module) -> dict[str, nn.Module]:
@@ -126,13 +130,20 @@ def _pack_embedding(module: nn.Embedding, table: Array) -> PackedEmbedding:
 
 
 def _others(model: nn.Module) -> list[str]:
-    """Names of layers with a weight matrix that stay as they are."""
+    """Names of layers with weight matrices that stay as they are: odd layers, stacked experts."""
     return [
         f"{name} ({type(module).__name__})"
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-        and type(module) not in (nn.Linear, nn.Embedding)
+        if not _is_linear(module)
+        and type(module) is not nn.Embedding
+        and (isinstance(module, nn.Linear | nn.Embedding) or _has_stack(module))
     ]
+
+
+def _has_stack(module: nn.Module) -> bool:
+    return type(module).__name__.endswith("Experts") and any(
+        parameter.dim() == 3 for parameter in module.parameters(recurse=False)
+    )
 
 
 def replace_modules(
@@ -142,10 +153,14 @@ def replace_modules(
     threads: int,
     strict: bool,
     progress: Callback,
+    own: Mapping[str, Config] | None = None,
 ) -> list[dict[str, Any]]:
     """Replaces in place; returns the rows of the report.
 
     Layers that share a weight share its packed form.
+
+    Args:
+        own: recipes of single linear layers, by name.
 
     Raises:
         ValueError: a weight is not finite; with ``strict``, a layer cannot be quantized as asked.
@@ -184,15 +199,16 @@ def replace_modules(
             )
             continue
         weight, note = linear_weight(module), ""
+        recipe = (own or {}).get(name, config)
         if key not in shared:
-            shared[key], note = _pack_linear(name, weight, config, hessians.get(name), threads)
+            shared[key], note = _pack_linear(name, weight, recipe, hessians.get(name), threads)
             if strict and note:
                 raise Unsupported(f"strict: {name}: {note}")
         packed: Any = shared[key]
         put_module(model, name, PackedLinear(packed, module.bias, threads))
         seconds = time.perf_counter() - started
         rows.append(
-            _row(name, scheme_label(config), weight, packed.unpack(), packed.nbytes, seconds, note)
+            _row(name, scheme_label(recipe), weight, packed.unpack(), packed.nbytes, seconds, note)
         )
     rows.extend(
         {"name": entry, "scheme": "float32", "note": "kept float32: not a plain layer"}

@@ -6,7 +6,6 @@ The only place, with its neighbours in this folder, that imports torch and trans
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +35,9 @@ from ..session import (
     unit_rows,
 )
 from ..tokenization import TextTokenizer, padded, read_tokenizer_files, text_tokenizer
+from .module_artifact import load_module, save_module
 from .modules import PackedEmbedding, PackedLinear
-from .replace import collect_hessians, put_module, replace_modules
+from .replace import collect_hessians, replace_modules
 
 __all__ = ["ModuleRunner", "compile_module", "load_artifact", "load_float"]
 
@@ -66,6 +66,39 @@ def load_float(directory: Path, **kwargs: Any) -> nn.Module:
     if getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "get_encoder"):
         model = model.get_encoder()
     return model.float().eval()
+
+
+def explain_modules(
+    model: nn.Module, rows: int | Sequence[int] | None, measure: bool
+) -> list[dict[str, Any]]:
+    """How each packed layer of a model runs; see :meth:`qeff.Session.explain`."""
+    numbers = row_numbers(rows, measure)
+    table: list[dict[str, Any]] = []
+    for name, module in model.named_modules():
+        if isinstance(module, PackedLinear):
+            packed = module.packed
+            row = {
+                "name": name,
+                "scheme": packed.format,
+                "kernel": packed.explain(),
+                "bytes": packed.nbytes,
+            }
+            plans = (
+                [{}]
+                if numbers is None
+                else [packed.plan(m, measure, module.threads) for m in numbers]
+            )
+            table += [row | plan for plan in plans]
+        elif isinstance(module, PackedEmbedding):
+            table.append(
+                {
+                    "name": name,
+                    "scheme": "i8 rows",
+                    "kernel": "torch gather",
+                    "bytes": module.nbytes,
+                }
+            )
+    return table
 
 
 class ModuleRunner:
@@ -99,33 +132,7 @@ class ModuleRunner:
         self, rows: int | Sequence[int] | None = None, measure: bool = False
     ) -> list[dict[str, Any]]:
         """How each packed layer runs; see :meth:`qeff.Session.explain`."""
-        numbers = row_numbers(rows, measure)
-        table: list[dict[str, Any]] = []
-        for name, module in self.module.named_modules():
-            if isinstance(module, PackedLinear):
-                packed = module.packed
-                row = {
-                    "name": name,
-                    "scheme": packed.format,
-                    "kernel": packed.explain(),
-                    "bytes": packed.nbytes,
-                }
-                plans = (
-                    [{}]
-                    if numbers is None
-                    else [packed.plan(m, measure, module.threads) for m in numbers]
-                )
-                table += [row | plan for plan in plans]
-            elif isinstance(module, PackedEmbedding):
-                table.append(
-                    {
-                        "name": name,
-                        "scheme": "i8 rows",
-                        "kernel": "torch gather",
-                        "bytes": module.nbytes,
-                    }
-                )
-        return table
+        return explain_modules(self.module, rows, measure)
 
     def _states(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with torch.no_grad():
@@ -276,7 +283,13 @@ def compile_module(
         )
     pooling, normalize = model_defaults(source.path) if source else ("none", request.normalize)
     files = read_tokenizer_files(source.path) if source else {}
-    save_module(model, path, files, (pooling, normalize), request)
+    facts = {
+        "kind": _KIND,
+        "pooling": pooling,
+        "normalize": normalize,
+        "quantization": request.config.to_dict(),
+    }
+    save_module(model, path, files, facts)
     report = Report(
         rows,
         model=source.name if source else type(model).__name__,
@@ -287,127 +300,11 @@ def compile_module(
     return ModuleRunner(model, path, files, (pooling, normalize)), report
 
 
-def _describe(name: str, module: nn.Module) -> dict[str, Any]:
-    if isinstance(module, PackedLinear):
-        p = module.packed
-        return {
-            "name": name,
-            "type": "linear",
-            "format": p.format,
-            "activations": p.activations,
-            "n": p.n,
-            "k": p.k,
-            "group_size": p.group_size,
-        }
-    assert isinstance(module, PackedEmbedding)
-    return {"name": name, "type": "embedding", "padding_idx": module.padding_idx}
-
-
-def _parts(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
-    if isinstance(module, PackedLinear):
-        return module.packed.buffers()
-    assert isinstance(module, PackedEmbedding)
-    return {"codes": module.codes.numpy(), "scales": module.scales.numpy()}
-
-
-def save_module(
-    model: nn.Module,
-    path: Path,
-    files: Mapping[str, str],
-    defaults: tuple[str, bool],
-    request: CompileRequest,
-) -> None:
-    """Writes a model with packed layers: config, packed weights, the other tensors, tokenizer files."""
-    described: list[dict[str, Any]] = []
-    entries: dict[str, np.ndarray[Any, Any]] = {}
-    written: dict[int, str] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        if not isinstance(module, PackedLinear | PackedEmbedding):
-            continue
-        owner = written.setdefault(id(getattr(module, "packed", module)), name)
-        described.append({**_describe(name, module), "same_as": owner})
-        if owner == name:
-            entries |= {f"modules/{name}/{part}": array for part, array in _parts(module).items()}
-    for name, tensor in model.state_dict().items():
-        entries[f"tensors/{name}"] = np.ascontiguousarray(tensor.detach().numpy())
-    for file, text in files.items():
-        entries[f"file/{file}"] = np.frombuffer(text.encode(), np.uint8)
-    kind = type(model)
-    metadata = {
-        "kind": _KIND,
-        "producer": f"qeff {_core.__version__}",
-        "class": f"{kind.__module__}:{kind.__qualname__}",
-        "config": json.loads(model.config.to_json_string(use_diff=False)),  # type: ignore[union-attr, operator]
-        "pooling": defaults[0],
-        "normalize": defaults[1],
-        "quantization": request.config.to_dict(),
-        "modules": described,
-    }
-    _core.write_artifact(str(path), json.dumps(metadata), entries)
-
-
-def _model_class(path: Path, spelled: str) -> Any:
-    """The class an artifact names: only models of transformers itself."""
-    module, _, name = spelled.partition(":")
-    if not module.startswith("transformers.models.") or not name.isidentifier():
-        raise FormatError(f"{path}: names the class {spelled!r}, which is none of transformers")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise Unsupported(
-            f"{path}: this transformers {transformers.__version__} has no {spelled}"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
-        raise FormatError(f"{path}: names the class {spelled!r}, which is no model")
-    return found
-
-
-def _names(artifact: _core.Artifact) -> list[str]:
-    return [str(entry["name"]) for entry in artifact.entries]
-
-
-def _rebuild(
-    artifact: _core.Artifact, entry: Mapping[str, Any], threads: int, old: Any, made: dict[str, Any]
-) -> nn.Module:
-    owner = entry["same_as"]
-    prefix = f"modules/{owner}/"
-    parts = {
-        n.removeprefix(prefix): artifact.tensor(n) for n in _names(artifact) if n.startswith(prefix)
-    }
-    if entry["type"] == "embedding":
-        if owner not in made:
-            made[owner] = PackedEmbedding(parts["codes"], parts["scales"], entry["padding_idx"])
-        embedding: nn.Module = made[owner]
-        return embedding
-    if owner not in made:
-        flat = {name: array.reshape(-1) for name, array in parts.items()}
-        sizes = {key: entry[key] for key in ("format", "activations", "n", "k", "group_size")}
-        made[owner] = _core.PackedMatrix.from_buffers(**sizes, buffers=flat)
-    return PackedLinear(made[owner], old.bias, threads)
-
-
 def load_artifact(path: Path, threads: int) -> ModuleRunner:
-    """A model with packed layers from its artifact.
-
-    Raises:
-        ValueError: the artifact does not fit the class it names, or this transformers.
-    """
-    artifact = _core.Artifact.open(str(path), True)
-    metadata = json.loads(artifact.metadata)
+    """A compiled model from its artifact. Raises ValueError: see :func:`load_module`."""
+    model, metadata = load_module(path, threads)
     try:
-        kind = _model_class(path, str(metadata["class"]))
-        model = kind(kind.config_class.from_dict(metadata["config"])).float().eval()
-        made: dict[str, Any] = {}
-        for entry in metadata["modules"]:
-            old = model.get_submodule(entry["name"])
-            put_module(model, entry["name"], _rebuild(artifact, entry, threads, old, made))
-        state = {
-            name.removeprefix("tensors/"): torch.from_numpy(np.array(artifact.tensor(name)))
-            for name in _names(artifact)
-            if name.startswith("tensors/")
-        }
-        model.load_state_dict(state)
         defaults = (pooling_name(metadata["pooling"]), bool(metadata["normalize"]))
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError) as error:
         raise FormatError(f"{path}: does not describe a model: {error}") from error
     return ModuleRunner(model, path, artifact_files(path), defaults)
