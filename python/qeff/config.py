@@ -232,6 +232,9 @@ class GPTQConfig(Config):
         static_groups: scales from the original weights, before any rounding.
         damp_percent: share of the mean Hessian diagonal added to it; grows when needed.
         range_grid: candidates of the Hessian-weighted range search, 0: min-max.
+        refine_sweeps: passes of descent on scales and codes after the rounding.
+        error_feedback: of language models: the share of the errors of the layers before it that each linear
+            takes back, 0..1; 0: none (plain GPTQ). Needs ``propagate``.
         target_bits: of language models: bits and group size of each linear are chosen by what they cost
             the model, so that a weight takes this many bits on average, with all that is stored for it
             (scales, zero points); ``bits`` and ``group_size`` then say nothing. None: no such choice.
@@ -245,6 +248,8 @@ class GPTQConfig(Config):
     static_groups: bool = False
     damp_percent: float = 0.01
     range_grid: int = 40
+    refine_sweeps: int = 2
+    error_feedback: float = 0.5
     target_bits: float | None = None
     method: ClassVar[str] = "gptq"
     calibrates: ClassVar[bool] = True
@@ -255,6 +260,8 @@ class GPTQConfig(Config):
         self._flags("sym", "desc_act", "act_group_aware", "static_groups")
         self._number("damp_percent", 0.0, 1.0)
         self._integer("range_grid", 0, 1000)
+        self._integer("refine_sweeps", 0, 100)
+        self._number("error_feedback", 0.0, 1.0)
         self._target()
 
     def _native(self) -> dict[str, Any]:
@@ -262,6 +269,7 @@ class GPTQConfig(Config):
             "bits": self.bits,
             "group_size": _rows(self.group_size),
             "symmetric": self.sym,
+            "error_feedback": float(self.error_feedback),
             **self.solver(),
         }
 
@@ -273,6 +281,7 @@ class GPTQConfig(Config):
             "static_groups": self.static_groups,
             "damp_percent": float(self.damp_percent),
             "range_grid": self.range_grid,
+            "refine_sweeps": self.refine_sweeps,
         }
 
 
@@ -333,7 +342,7 @@ class AWQConfig(Config):
         duo_scaling: scales from activations and weights, not activations alone.
         apply_clip: search the clipping of each group.
         clip_grid: steps of that search, down to ``max_shrink`` of the range.
-        target_bits: see :class:`GPTQConfig`.
+        error_feedback, target_bits: see :class:`GPTQConfig`.
     """
 
     bits: int = 4
@@ -344,6 +353,7 @@ class AWQConfig(Config):
     apply_clip: bool = True
     clip_grid: int = 20
     max_shrink: float = 0.5
+    error_feedback: float = 0.5
     target_bits: float | None = None
     method: ClassVar[str] = "awq"
     calibrates: ClassVar[bool] = True
@@ -355,6 +365,7 @@ class AWQConfig(Config):
         self._integer("n_grid", 0, 1000)
         self._integer("clip_grid", 0, 1000)
         self._number("max_shrink", 0.0, 1.0)
+        self._number("error_feedback", 0.0, 1.0)
         self._target()
 
     def _native(self) -> dict[str, Any]:
@@ -362,6 +373,7 @@ class AWQConfig(Config):
             "bits": self.bits,
             "group_size": _rows(self.group_size),
             "symmetric": not self.zero_point,
+            "error_feedback": float(self.error_feedback),
             **self.solver(),
         }
 

@@ -53,7 +53,10 @@ void HessianAccumulator::add_rows(MatrixView<const float> x, const MatrixView<co
   const std::size_t bytes = chunk_view(k_, panels_).code_bytes();
   panels_.reserve(bytes);
   transposed_.reserve(k_ * kChunkRows * sizeof(float));
-  if (x_float) changes_.reserve(bytes), drift_.resize(k_ * k_);
+  if (x_float) {
+    changes_.reserve(bytes);
+    drift_.resize(k_ * k_);
+  }
   for (std::size_t begin = 0; begin < x.rows; begin += kChunkRows) {
     const std::size_t kept = copy_finite_rows(x, x_float, begin);
     if (kept == 0) continue;
@@ -61,6 +64,7 @@ void HessianAccumulator::add_rows(MatrixView<const float> x, const MatrixView<co
     prepare_inputs(panels_, executor);
     add_products(sum_, true, executor);
     if (!x_float) continue;
+    drift_rows_ += kept;
     prepare_inputs(changes_, executor);
     add_products(drift_, false, executor);
   }
@@ -70,7 +74,7 @@ void HessianAccumulator::add_rows(MatrixView<const float> x, const MatrixView<co
 std::size_t HessianAccumulator::copy_finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
                                                  std::size_t begin) {
   std::fill_n(panels_.as<float>(), panels_.size() / sizeof(float), 0.0F);
-  std::fill_n(changes_.as<float>(), changes_.size() / sizeof(float), 0.0F);
+  if (x_float) std::fill_n(changes_.as<float>(), changes_.size() / sizeof(float), 0.0F);
   std::size_t kept = 0;
   for (std::size_t r = begin; r < std::min(x.rows, begin + kChunkRows); ++r) {
     bool finite = true;
@@ -139,7 +143,7 @@ std::vector<float> HessianAccumulator::hessian() const {
 
 std::vector<float> HessianAccumulator::drift() const {
   std::vector<float> out(drift_.size());
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = drift_[i % k_ * k_ + i / k_] / static_cast<float>(rows_);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = drift_[i % k_ * k_ + i / k_] / static_cast<float>(drift_rows_);
   return out;
 }
 

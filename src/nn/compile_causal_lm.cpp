@@ -24,6 +24,9 @@ using nn::Linear;
 using nn::LinearParts;
 using nn::QuantizedLinear;
 
+/// Tokens that go through the float model too, for error_feedback.
+constexpr std::size_t kFeedbackTokens = 8192;
+
 /// One linear between quantization and artifact.
 struct Compiled {
   QuantizedLinear quantized;
@@ -352,8 +355,9 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     };
     state_.emplace(out_path, nn::compile_fingerprint(checkpoint_, config_, calibrated ? tokens : TokenBatch{}), shape_, note);
   }
-  if (calibrated && config_.method == Method::gptq && config_.propagate && config_.error_feedback > 0)
-    floats_.emplace(model_, tokens, executor_);
+  const bool corrects = config_.method == Method::gptq || config_.method == Method::awq;
+  if (calibrated && corrects && config_.propagate && config_.error_feedback > 0)
+    floats_.emplace(model_, tokens, executor_, kFeedbackTokens);
   if (config_.method == Method::autoround) learner_.emplace(model_, tokens, config_.autoround, executor_);
   const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
   plan(tokens);

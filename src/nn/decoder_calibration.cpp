@@ -10,13 +10,17 @@ constexpr std::size_t kMostInnerBytes = std::size_t{256} << 20;
 
 }  // namespace
 
-DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor)
-    : model_(model), team_{&executor, executor.threads()}, tokens_(batch.ids.size()) {
+DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor,
+                                       std::size_t most_tokens)
+    : model_(model), team_{&executor, executor.threads()} {
   const DecoderShape& s = model.shape;
   std::size_t longest = 0, most_rows = 0, most_runs = 0;
   for (std::size_t i = 0; i < batch.sequences(); ++i) {
     const std::size_t begin = batch.offsets[i], count = batch.offsets[i + 1] - begin;
-    if (parts_.empty() || parts_.back().rows + count > kPartTokens) parts_.push_back({begin, 0, {}});
+    if (parts_.empty() || parts_.back().rows + count > kPartTokens) {
+      if (begin >= most_tokens) break;
+      parts_.push_back({begin, 0, {}});
+    }
     Part& part = parts_.back();
     part.runs.push_back({part.runs.size(), 0, part.rows, count});
     part.rows += count;
@@ -24,10 +28,11 @@ DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBat
     most_rows = std::max(most_rows, part.rows);
     most_runs = std::max(most_runs, part.runs.size());
   }
+  tokens_ = parts_.empty() ? 0 : parts_.back().begin + parts_.back().rows;
   ropes_ = RopeTables(s, longest);
   cache_.emplace_back(1, most_runs, s.kv_heads, s.head_dim, longest, kernels::CachedAs::f32);
-  x_.reserve(batch.ids.size() * s.hidden * sizeof(float));
-  context_.reserve(batch.ids.size() * s.q_size() * sizeof(float));
+  x_.reserve(tokens_ * s.hidden * sizeof(float));
+  context_.reserve(tokens_ * s.q_size() * sizeof(float));
   const std::size_t inner_bytes = tokens_ * s.intermediate * sizeof(float);
   if (inner_bytes <= kMostInnerBytes) inner_.reserve(inner_bytes);
   work_.reserve(s, most_rows, team_.threads);
@@ -69,9 +74,10 @@ float* DecoderCalibration::inner(const Part& part, const Linear& up) {
 template <class Inputs>
 InputStatistics DecoderCalibration::collect(std::size_t n, const FloatStream& floats, Inputs&& inputs) {
   HessianAccumulator seen(n);
-  for (const Part& part : parts_) {
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
     const MatrixView<const float> mine{inputs(*this, part), part.rows, n};
-    if (floats.calibration)
+    if (floats.calibration && i < floats.calibration->parts_.size())
       seen.add(mine, {inputs(*floats.calibration, part), part.rows, n}, *team_.executor);
     else
       seen.add(mine, *team_.executor);

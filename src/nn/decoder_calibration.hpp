@@ -21,7 +21,7 @@ struct BlockOf {
   T qkv, attn_out, up, down;
 };
 
-/// The same tokens on their way through the float model, a call behind, and the linears of its layer at work.
+/// The first of the same tokens on their way through the float model, a call behind, and the linears of its layer at work.
 struct FloatStream {
   DecoderCalibration* calibration = nullptr;  ///< Null: there is none.
   BlockOf<Linear> linears;
@@ -33,8 +33,10 @@ struct FloatStream {
 /// matrix if that is below 256 MB.
 class DecoderCalibration {
  public:
-  /// @param model  Its shape, embeddings and norms are read; it must outlive this.
-  DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor);
+  /// @param model        Its shape, embeddings and norms are read; it must outlive this.
+  /// @param most_tokens  The first sequences of the batch up to about so many.
+  DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor,
+                     std::size_t most_tokens = ~std::size_t{0});
 
   /// floats: takes the same step with its own linears, and the statistics tell how far the two have drifted apart.
   [[nodiscard]] InputStatistics qkv_inputs(const FloatStream& floats = {});
@@ -71,7 +73,7 @@ class DecoderCalibration {
 
   const DecoderModel& model_;
   Team team_;
-  std::size_t tokens_;
+  std::size_t tokens_ = 0;
   std::vector<Part> parts_;
   RopeTables ropes_;
   mutable AlignedBuffer x_, context_;

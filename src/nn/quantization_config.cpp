@@ -167,6 +167,8 @@ void validate(const QuantizationConfig& c) {
         c.activations != Activations::int8,
         "method \"none\" keeps float weights: activations are \"f32\" or \"bf16\", not \"int8\"");
   }
+  require(c.method == Method::none || c.activations != Activations::f32, "activations \"f32\" go with method \"none\"; \"",
+          name(c.method), "\" has \"bf16\" and \"int8\"");
   require(c.bits >= 2 && c.bits <= 8, "bits is ", c.bits, ", not in 2..8");
   require(c.target_bits == 0 || (c.target_bits >= 4 && c.target_bits <= 9), "target_bits is ", c.target_bits,
           ", not in 4..9 (0: the same bits for all)");

@@ -73,13 +73,7 @@ Part gptq_part(const NamedWeight& w, const InputStatistics& inputs, const Quanti
   config.bits = c.bits;
   config.group_size = c.group_size;
   config.symmetric = c.symmetric;
-  const std::size_t k = w.cols;
-  std::vector<float> fed_back;
-  if (!inputs.drift.empty())
-    fed_back = calib::fed_back(w.view(), inputs.view(), {inputs.drift.data(), k, k}, c.error_feedback,
-                               c.gptq.damp_percent, executor);
-  const MatrixView<const float> target = fed_back.empty() ? w.view() : MatrixView<const float>{fed_back.data(), w.rows, k};
-  GptqOutcome outcome = gptq(target, inputs.view(), config, executor);
+  GptqOutcome outcome = gptq(w.view(), inputs.view(), config, executor);
   Part part{std::move(outcome.matrix), std::move(outcome.fallback), {}};
   if (outcome.dead_columns)
     part.remark = fmt::format("{} inputs are always zero", outcome.dead_columns);
@@ -147,6 +141,17 @@ std::vector<Part> smoothed_parts(std::span<const NamedWeight> weights,
   for (float& s : scales) s = 1.0f / s;
   for (Part& part : parts) part.matrix.input_scale = scales;
   return parts;
+}
+
+/// The weights that take back errors of the layers before.
+std::vector<NamedWeight> fed_back(std::span<const NamedWeight> weights, const InputStatistics& inputs,
+                                  const QuantizationConfig& c, Executor& executor) {
+  std::vector<NamedWeight> result(weights.begin(), weights.end());
+  const std::size_t k = inputs.mean_abs.size();
+  for (NamedWeight& w : result)
+    w.values = calib::fed_back(w.view(), inputs.view(), {inputs.drift.data(), k, k}, c.error_feedback,
+                               c.gptq.damp_percent, executor);
+  return result;
 }
 
 std::vector<Part> quantize_parts(std::span<const NamedWeight> weights,
@@ -262,7 +267,9 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
     finish_reports(linear, config, seconds());
     return linear;
   }
-  std::vector<Part> parts = quantize_parts(weights, inputs, config, executor);
+  std::vector<Part> parts = inputs.drift.empty()
+                                ? quantize_parts(weights, inputs, config, executor)
+                                : quantize_parts(fed_back(weights, inputs, config, executor), inputs, config, executor);
   const double spent = seconds();
   QuantizedLinear linear;
   for (std::size_t i = 0; i < parts.size(); ++i) {

@@ -142,16 +142,6 @@ std::vector<double> Probe::divergences() {
   return result;
 }
 
-/// The first sequences of a batch, up to `most` tokens, and at least one.
-TokenBatch first_tokens(const TokenBatch& tokens, std::size_t most) {
-  std::size_t sequences = 1;
-  while (sequences < tokens.sequences() && tokens.offsets[sequences + 1] <= most) ++sequences;
-  TokenBatch first;
-  first.ids.assign(tokens.ids.begin(), tokens.ids.begin() + static_cast<std::ptrdiff_t>(tokens.offsets[sequences]));
-  first.offsets.assign(tokens.offsets.begin(), tokens.offsets.begin() + static_cast<std::ptrdiff_t>(sequences) + 1);
-  return first;
-}
-
 /// A layer as the checkpoint has it, and each of its linears by each recipe.
 struct Layer {
   std::deque<std::vector<float>> values;  // norms, biases
@@ -205,7 +195,7 @@ void Layer::quantize(std::span<const QuantizationConfig> recipes, const std::vec
 class FloatInputs {
  public:
   FloatInputs(const DecoderModel& ends, const TokenBatch& tokens, Executor& executor)
-      : model_(ends), calibration_(model_, tokens, executor) {}
+      : model_(ends), calibration_(model_, tokens, executor, kCalibrationTokens) {}
 
   /// Of the next layer, in the order of layer_linears(). `layer` must live until the call after this.
   std::vector<InputStatistics> of(const DecoderLayer& layer) {
@@ -233,7 +223,7 @@ std::vector<Sensitivity> measure_sensitivity(const DecoderModel& ends, const Dec
   const DecoderShape& shape = ends.shape;
   Probe probe(ends, tokens, executor);
   std::optional<FloatInputs> inputs;
-  if (std::ranges::any_of(recipes, &QuantizationConfig::needs_calibration)) inputs.emplace(ends, first_tokens(tokens, kCalibrationTokens), executor);
+  if (std::ranges::any_of(recipes, &QuantizationConfig::needs_calibration)) inputs.emplace(ends, tokens, executor);
   std::vector<Sensitivity> found;
   for (std::size_t i = 0; i < shape.layers; ++i) {
     layer_begins(i);

@@ -23,8 +23,7 @@ class HessianAccumulator {
   /// Adds the rows of x, shape (m, k), any strides. A row with a NaN or an infinity is skipped.
   /// @throws InvalidArgument if x has not k columns.
   void add(MatrixView<const float> x, Executor& executor);
-  /// Also adds to the drift. x_float: (m, k), what the float model has in the place of x. Either every call or none
-  /// is of this kind.
+  /// Also adds to the drift. x_float: (m, k), what the float model has in the place of x.
   void add(MatrixView<const float> x, MatrixView<const float> x_float, Executor& executor);
 
   [[nodiscard]] std::size_t size() const noexcept { return k_; }     ///< k
@@ -33,7 +32,7 @@ class HessianAccumulator {
 
   /// (k, k) row-major, symmetric: sum x x^T / rows; zero without rows.
   [[nodiscard]] std::vector<float> hessian() const;
-  /// (k, k) row-major: sum x (x_float - x)^T / rows; empty if there was no x_float.
+  /// (k, k) row-major: sum x (x_float - x)^T / rows that came with x_float; empty if none did.
   [[nodiscard]] std::vector<float> drift() const;
   /// (k) sum |x| / rows.
   [[nodiscard]] std::vector<float> mean_abs() const;
@@ -46,6 +45,7 @@ class HessianAccumulator {
 
   std::size_t k_;
   std::size_t rows_ = 0;
+  std::size_t drift_rows_ = 0;
   std::size_t skipped_ = 0;
   std::vector<float> sum_;             // (k, k), only blocks on and above the diagonal
   std::vector<float> drift_;           // (k, k), transposed
