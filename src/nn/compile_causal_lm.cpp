@@ -24,9 +24,6 @@ using nn::Linear;
 using nn::LinearParts;
 using nn::QuantizedLinear;
 
-/// Tokens that go through the float model too, for error_feedback.
-constexpr std::size_t kFeedbackTokens = 8192;
-
 /// One linear between quantization and artifact.
 struct Compiled {
   QuantizedLinear quantized;
@@ -243,7 +240,7 @@ void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration)
   const auto inputs = [&](auto&& ask) { return calibration ? ask() : Inputs{}; };
 
   const nn::BlockOf<LinearParts> parts{tensors_.qkv(i), tensors_.attn_out(i), tensors_.up(i), tensors_.down(i)};
-  if (learner_) learner_->begin(parts, calibration->states());
+  if (learner_) learner_->begin(calibration->states());
   nn::FloatStream beside;
   if (floats_) beside = {&*floats_, {as_float(parts.qkv, floats), as_float(parts.attn_out, floats), as_float(parts.up, floats),
                                      as_float(parts.down, floats)}};
@@ -260,7 +257,8 @@ void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration)
   const Linear up = runnable(layer.up, parts.up);
   in.down = inputs([&] { return calibration->down_inputs(up, beside); });
   layer.down = compile(i, "down", parts.down, in.down, false);
-  if (floats_ && i + 1 < shape_.layers) floats_->finish(beside.linears.attn_out, beside.linears.up, beside.linears.down);
+  if (floats_ && (learner_ || i + 1 < shape_.layers))
+    floats_->finish(beside.linears.attn_out, beside.linears.up, beside.linears.down);
   if (learner_)
     learn(i, *calibration, parts, in, layer);
   else if (calibration && i + 1 < shape_.layers)
@@ -302,7 +300,6 @@ void Compiler::plan(const TokenBatch& tokens) {
 std::vector<std::span<float>> Compiler::carried(nn::DecoderCalibration& calibration) {
   auto streams = calibration.carried();
   if (floats_) std::ranges::copy(floats_->carried(), std::back_inserter(streams));
-  if (learner_) std::ranges::copy(learner_->carried(), std::back_inserter(streams));
   return streams;
 }
 
@@ -356,9 +353,10 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     state_.emplace(out_path, nn::compile_fingerprint(checkpoint_, config_, calibrated ? tokens : TokenBatch{}), shape_, note);
   }
   const bool corrects = config_.method == Method::gptq || config_.method == Method::awq;
-  if (calibrated && corrects && config_.propagate && config_.error_feedback > 0)
-    floats_.emplace(model_, tokens, executor_, kFeedbackTokens);
-  if (config_.method == Method::autoround) learner_.emplace(model_, tokens, config_.autoround, executor_);
+  const bool learns = config_.method == Method::autoround;
+  if (learns || (calibrated && corrects && config_.propagate && config_.error_feedback > 0))
+    floats_.emplace(model_, tokens, executor_);
+  if (learns) learner_.emplace(model_, *floats_, tokens, config_, executor_);
   const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
   plan(tokens);
   for (std::size_t i = take_up(done, stream); i < shape_.layers; ++i) {
@@ -367,8 +365,8 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
     keep(i, stream, first_report);
   }
   calibration.reset();
-  floats_.reset();
   learner_.reset();
+  floats_.reset();
   write(out_path);
   return std::move(reports_);
 }

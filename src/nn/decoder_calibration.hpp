@@ -21,7 +21,7 @@ struct BlockOf {
   T qkv, attn_out, up, down;
 };
 
-/// The first of the same tokens on their way through the float model, a call behind, and the linears of its layer at work.
+/// The same tokens, or the first of them, on their way through the float model, a call behind, and the linears of its layer at work.
 struct FloatStream {
   DecoderCalibration* calibration = nullptr;  ///< Null: there is none.
   BlockOf<Linear> linears;
@@ -51,7 +51,7 @@ class DecoderCalibration {
   void run(const Linear& qkv, const Linear& attn_out, const Linear& up, const Linear& down);
 
   /// (tokens, hidden): what the next block reads.
-  [[nodiscard]] std::span<float> states() const { return {x_.as<float>(), tokens_ * model_.shape.hidden}; }
+  [[nodiscard]] std::span<float> states() const noexcept { return {x_.as<float>(), tokens_ * model_.shape.hidden}; }
   [[nodiscard]] const RopeTables& ropes() const noexcept { return ropes_; }
 
  private:

@@ -5,7 +5,6 @@
 
 #include "calib/learned_rounding.hpp"
 #include "nn/block_gradient.hpp"
-#include "qeff/kernels/pack.hpp"
 
 namespace qeff::nn {
 namespace {
@@ -16,9 +15,9 @@ constexpr double kReach = 0.4;
 constexpr int kChecks = 4;                  // measurements of the loss, evenly spread over the steps
 constexpr std::size_t kCheckSequences = 8;  // that they are taken on
 
-std::vector<float> stacked(const LinearParts& parts) {
+std::vector<float> stacked(const std::vector<NamedWeight>& weights) {
   std::vector<float> all;
-  for (const NamedWeight& w : parts.weights) all.insert(all.end(), w.values.begin(), w.values.end());
+  for (const NamedWeight& w : weights) all.insert(all.end(), w.values.begin(), w.values.end());
   return all;
 }
 
@@ -68,7 +67,7 @@ class BlockLearner::Training {
 
  private:
   calib::LearnedRounding rounding(const LinearParts& parts, const InputStatistics& inputs, const QuantizedMatrix& start) {
-    std::vector<float> values = stacked(parts);
+    std::vector<float> values = stacked(targets_of(parts.weights, inputs, learner_.config_, learner_.executor_));
     const MatrixView<float> w{values.data(), start.rows, start.cols};
     calib::move_to_minima(w, start, inputs.view(), learner_.executor_);
     return {w, start, learner_.executor_};
@@ -112,36 +111,27 @@ double BlockLearner::Training::forward(const std::vector<std::size_t>& sequences
   return sum / static_cast<double>(error_.size());
 }
 
-BlockLearner::BlockLearner(const DecoderModel& model, const TokenBatch& batch, const AutoRoundConfig& config,
-                           Executor& executor)
-    : model_(model), config_(config), executor_(executor), offsets_(batch.offsets), floats_(model, batch, executor) {}
+BlockLearner::BlockLearner(const DecoderModel& model, const DecoderCalibration& floats, const TokenBatch& batch,
+                           const QuantizationConfig& config, Executor& executor)
+    : model_(model), floats_(floats), config_(config), executor_(executor), offsets_(batch.offsets) {}
 
-void BlockLearner::begin(const BlockOf<LinearParts>& block, std::span<const float> quantized_states) {
+void BlockLearner::begin(std::span<const float> quantized_states) {
   inputs_.assign(quantized_states.begin(), quantized_states.end());
-  std::array<kernels::PackedMatrix, 4> packed;
-  std::array<Linear, 4> linears;
-  const std::array all{&block.qkv, &block.attn_out, &block.up, &block.down};
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const std::vector<float> values = stacked(*all[i]);
-    const std::size_t cols = all[i]->weights.front().cols;
-    packed[i] = pack_float({values.data(), values.size() / cols, cols});
-    linears[i] = {"", packed[i].view, all[i]->bias.empty() ? nullptr : all[i]->bias.data()};
-  }
-  floats_.run(linears[0], linears[1], linears[2], linears[3]);
 }
 
 LearnedBlock BlockLearner::learn(const BlockOf<LinearParts>& block, const BlockOf<InputStatistics>& inputs,
                                  const BlockOf<const QuantizedMatrix*>& start, const OnStep& on_step) {
   Training training(*this, block, inputs, start);
+  const AutoRoundConfig& config = config_.autoround;
   const std::size_t sequences = offsets_.size() - 1;
   const auto measured = choose(sequences, kCheckSequences, 0);
   LearnedBlock best;
   best.loss = best.loss_before = training.forward(measured);
-  for (int i = 0; i < config_.iters; ++i) {
-    on_step(i, config_.iters);
-    (void)training.forward(choose(sequences, static_cast<std::size_t>(config_.batch_size), static_cast<std::size_t>(i)));
-    training.step(rates(config_, i));
-    if ((i + 1) * kChecks / config_.iters == i * kChecks / config_.iters) continue;
+  for (int i = 0; i < config.iters; ++i) {
+    on_step(i, config.iters);
+    (void)training.forward(choose(sequences, static_cast<std::size_t>(config.batch_size), static_cast<std::size_t>(i)));
+    training.step(rates(config, i));
+    if ((i + 1) * kChecks / config.iters == i * kChecks / config.iters) continue;
     const double loss = training.forward(measured);
     if (!(loss < best.loss)) continue;
     best.loss = loss;

@@ -29,17 +29,16 @@ class BlockLearner {
   /// Called before each step; an exception of it stops the work.
   using OnStep = std::function<void(int step, int steps)>;
 
-  /// @param model  Its shape, embeddings and norms are read; it must outlive this.
-  BlockLearner(const DecoderModel& model, const TokenBatch& batch, const AutoRoundConfig& config, Executor& executor);
+  /// @param model   Its shape, embeddings and norms are read.
+  /// @param floats  The batch on its way through the float model. Both must outlive this.
+  BlockLearner(const DecoderModel& model, const DecoderCalibration& floats, const TokenBatch& batch,
+               const QuantizationConfig& config, Executor& executor);
 
-  /// Takes the float states through the model's last block, and remembers the states of the quantized model
-  /// before it.
-  void begin(const BlockOf<LinearParts>& block, std::span<const float> quantized_states);
-  /// Better codes and ranges than `start`. inputs: what its linears read.
+  /// Remembers the states of the quantized model before its last block.
+  void begin(std::span<const float> quantized_states);
+  /// Better codes and ranges than `start`. inputs: what its linears read. The float states are those behind the block.
   [[nodiscard]] LearnedBlock learn(const BlockOf<LinearParts>& block, const BlockOf<InputStatistics>& inputs,
                                    const BlockOf<const QuantizedMatrix*>& start, const OnStep& on_step);
-  /// What a block leaves for the next one.
-  [[nodiscard]] std::vector<std::span<float>> carried() { return floats_.carried(); }
   /// What begin() was given.
   [[nodiscard]] std::span<const float> inputs() const noexcept { return inputs_; }
 
@@ -47,10 +46,10 @@ class BlockLearner {
   class Training;
 
   const DecoderModel& model_;
-  AutoRoundConfig config_;
+  const DecoderCalibration& floats_;
+  const QuantizationConfig& config_;
   Executor& executor_;
   std::vector<std::size_t> offsets_;  // of the sequences
-  DecoderCalibration floats_;         // the states of the float model
   std::vector<float> inputs_;         // of the quantized model, before the block
 };
 

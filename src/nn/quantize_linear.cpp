@@ -143,17 +143,6 @@ std::vector<Part> smoothed_parts(std::span<const NamedWeight> weights,
   return parts;
 }
 
-/// The weights that take back errors of the layers before.
-std::vector<NamedWeight> fed_back(std::span<const NamedWeight> weights, const InputStatistics& inputs,
-                                  const QuantizationConfig& c, Executor& executor) {
-  std::vector<NamedWeight> result(weights.begin(), weights.end());
-  const std::size_t k = inputs.mean_abs.size();
-  for (NamedWeight& w : result)
-    w.values = calib::fed_back(w.view(), inputs.view(), {inputs.drift.data(), k, k}, c.error_feedback,
-                               c.gptq.damp_percent, executor);
-  return result;
-}
-
 std::vector<Part> quantize_parts(std::span<const NamedWeight> weights,
                                  const InputStatistics& inputs, const QuantizationConfig& c,
                                  Executor& executor) {
@@ -256,6 +245,17 @@ kernels::PackedMatrix QuantizedLinear::pack(const QuantizationConfig& config) co
                     bf16 ? kernels::WeightFormat::bf16 : kernels::WeightFormat::f32);
 }
 
+std::vector<NamedWeight> targets_of(std::span<const NamedWeight> weights, const InputStatistics& inputs,
+                                    const QuantizationConfig& config, Executor& executor) {
+  std::vector<NamedWeight> targets(weights.begin(), weights.end());
+  if (inputs.drift.empty() || config.error_feedback == 0) return targets;
+  const std::size_t k = inputs.mean_abs.size();
+  for (NamedWeight& w : targets)
+    w.values = calib::fed_back(w.view(), inputs.view(), {inputs.drift.data(), k, k}, config.error_feedback,
+                               config.gptq.damp_percent, executor);
+  return targets;
+}
+
 QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const InputStatistics& inputs,
                                 const QuantizationConfig& config, Executor& executor) {
   const auto start = std::chrono::steady_clock::now();
@@ -267,9 +267,7 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
     finish_reports(linear, config, seconds());
     return linear;
   }
-  std::vector<Part> parts = inputs.drift.empty()
-                                ? quantize_parts(weights, inputs, config, executor)
-                                : quantize_parts(fed_back(weights, inputs, config, executor), inputs, config, executor);
+  std::vector<Part> parts = quantize_parts(targets_of(weights, inputs, config, executor), inputs, config, executor);
   const double spent = seconds();
   QuantizedLinear linear;
   for (std::size_t i = 0; i < parts.size(); ++i) {

@@ -61,6 +61,12 @@ TEST(QuantizationConfig, RefusesWrongTypesAndRanges) {
   test::expect_message<InvalidArgument>(parsing(R"({"method": "fp8", "group_size": 64})"), {"64"});
 }
 
+TEST(QuantizationConfig, RefusesActivationsThatNoKernelTakes) {
+  test::expect_message<InvalidArgument>(parsing(R"({"method": "gptq", "activations": "f32"})"),
+                                        {"activations \"f32\" go with method \"none\"", "\"gptq\" has"});
+  EXPECT_NO_THROW(parsing(R"({"method": "none", "activations": "f32"})")());
+}
+
 TEST(QuantizationConfig, MinusOneMeansNoGroups) {
   EXPECT_EQ(quantization_config_from_json(R"({"group_size": -1})").group_size, 0u);
 }

@@ -54,7 +54,7 @@ struct QuantizationConfig {
   AutoRoundConfig autoround;        ///< autoround, which begins with gptq
   std::optional<kernels::Activations> activations;  ///< default: pack()'s, f32 for method none
   int embedding_bits = 8;                           ///< 8: int8 rows; 32: float32
-  double error_feedback = 0.5;  ///< gptq, awq of language models with propagate: share of the layers' errors so far that
+  double error_feedback = 0.5;  ///< gptq, awq, autoround of language models with propagate: share of the layers' errors so far that
                                 ///< each linear takes back; 0: none. calib/error_feedback.hpp
   bool propagate = true;  ///< Calibration inputs of a layer come from the quantized ones before.
   bool strict = false;    ///< A fallback is an error instead of a report row.
