@@ -245,18 +245,25 @@ void Compiler::compile_layer(std::size_t i, nn::DecoderCalibration* calibration)
   if (floats_) beside = {&*floats_, {as_float(parts.qkv, floats), as_float(parts.attn_out, floats), as_float(parts.up, floats),
                                      as_float(parts.down, floats)}};
   nn::BlockOf<Inputs> in;
+  const auto seen = [&](Inputs& statistics) {  // megabytes, or hundreds of them
+    if (!learner_) statistics = {};
+  };
   CompiledLayer layer;
   in.qkv = inputs([&] { return calibration->qkv_inputs(beside); });
   layer.qkv = compile(i, "qkv", parts.qkv, in.qkv, true);
+  seen(in.qkv);
   const Linear qkv = runnable(layer.qkv, parts.qkv);
   in.attn_out = inputs([&] { return calibration->attn_out_inputs(qkv, beside); });
   layer.attn_out = compile(i, "attn_out", parts.attn_out, in.attn_out, false);
+  seen(in.attn_out);
   const Linear attn_out = runnable(layer.attn_out, parts.attn_out);
   in.up = inputs([&] { return calibration->up_inputs(attn_out, beside); });
   layer.up = compile(i, "up", parts.up, in.up, true);
+  seen(in.up);
   const Linear up = runnable(layer.up, parts.up);
   in.down = inputs([&] { return calibration->down_inputs(up, beside); });
   layer.down = compile(i, "down", parts.down, in.down, false);
+  seen(in.down);
   if (floats_ && (learner_ || i + 1 < shape_.layers))
     floats_->finish(beside.linears.attn_out, beside.linears.up, beside.linears.down);
   if (learner_)
