@@ -73,6 +73,7 @@ DampedHessian normalize_hessian(MatrixView<const float> hessian) {
     return h;
   }
   const double scale = static_cast<double>(h.k - h.dead_columns) / diagonal;
+  h.mean_diagonal = diagonal / static_cast<double>(h.k - h.dead_columns);
   h.values.resize(h.k * h.k);
   h.added.resize(h.k);
   for (std::size_t i = 0; i < h.k; ++i) {

@@ -21,6 +21,7 @@ struct DampedHessian {
   std::vector<float> values;  ///< (k, k) symmetric, damped, mean diagonal of the live columns ~ 1.
   std::vector<float> added;   ///< (k) what of the diagonal is no calibration: damping, dead columns.
   std::vector<float> factor;  ///< (k, k) upper U in the order of the columns, values^-1 = U^T U.
+  double mean_diagonal = 0;   ///< Of the live columns: what H was divided by.
   double damp_percent = 0;    ///< What was used.
   std::size_t dead_columns = 0;
   std::string failure;  ///< Empty, or why there is no factor.

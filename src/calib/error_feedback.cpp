@@ -16,12 +16,6 @@ std::vector<float> times_transposed(MatrixView<const float> x, MatrixView<const 
   return y;
 }
 
-double mean_diagonal(MatrixView<const float> hessian, std::size_t dead_columns) {
-  double sum = 0;
-  for (std::size_t i = 0; i < hessian.rows; ++i) sum += static_cast<double>(hessian(i, i));
-  return sum / static_cast<double>(hessian.rows - dead_columns);
-}
-
 }  // namespace
 
 std::vector<float> fed_back(MatrixView<const float> w, MatrixView<const float> hessian, MatrixView<const float> drift,
@@ -35,14 +29,13 @@ std::vector<float> fed_back(MatrixView<const float> w, MatrixView<const float> h
   std::iota(natural.begin(), natural.end(), std::size_t{0});
   damp_and_factor(h, natural, damp_percent, executor);
   if (!h.failure.empty()) return out;
-  // values = H / scale + damping = (U^T U)^-1
-  const double scale = mean_diagonal(hessian, h.dead_columns);
+  // values = H / mean_diagonal + damping = (U^T U)^-1
   const MatrixView<const float> u{h.factor.data(), k, k};
   const std::vector<float> moved = times_transposed(w, drift, executor);
   const std::vector<float> half = times_transposed({moved.data(), n, k}, u, executor);
   const std::vector<float> change =
       times_transposed({half.data(), n, k}, {h.factor.data(), k, k, 1, static_cast<std::ptrdiff_t>(k)}, executor);
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] += static_cast<float>(share / scale) * change[i];
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] += static_cast<float>(share / h.mean_diagonal) * change[i];
   return out;
 }
 

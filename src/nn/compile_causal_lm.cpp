@@ -223,9 +223,7 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
 
 /// The linear of the checkpoint.
 Linear Compiler::as_float(const LinearParts& parts, std::deque<kernels::PackedMatrix>& into) {
-  QuantizationConfig none;
-  none.method = Method::none;
-  into.push_back(nn::quantize_linear(parts.weights, {}, none, executor_).pack(none));
+  into.push_back(nn::pack_unquantized(parts.weights, executor_));
   return {"", into.back().view, parts.bias.empty() ? nullptr : parts.bias.data()};
 }
 

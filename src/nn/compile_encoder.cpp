@@ -172,9 +172,7 @@ Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i,
   Runnable r;
   r.linear = {size.name, compiled.packed.view, compiled.bias.data()};
   if (config_.propagate) return r;
-  QuantizationConfig as_float;
-  as_float.method = Method::none;
-  r.floats = nn::quantize_linear(weights(i, size, names), {}, as_float, executor_).pack(as_float);
+  r.floats = nn::pack_unquantized(weights(i, size, names), executor_);
   r.linear.weights = r.floats.view;
   return r;
 }

@@ -15,7 +15,7 @@ constexpr double kReach = 0.4;
 constexpr int kChecks = 4;                  // measurements of the loss, evenly spread over the steps
 constexpr std::size_t kCheckSequences = 8;  // that they are taken on
 
-std::vector<float> stacked(const std::vector<NamedWeight>& weights) {
+std::vector<float> stacked(std::span<const NamedWeight> weights) {
   std::vector<float> all;
   for (const NamedWeight& w : weights) all.insert(all.end(), w.values.begin(), w.values.end());
   return all;
@@ -67,7 +67,8 @@ class BlockLearner::Training {
 
  private:
   calib::LearnedRounding rounding(const LinearParts& parts, const InputStatistics& inputs, const QuantizedMatrix& start) {
-    std::vector<float> values = stacked(targets_of(parts.weights, inputs, learner_.config_, learner_.executor_));
+    const auto targets = corrected(parts.weights, inputs, learner_.config_, learner_.executor_);
+    std::vector<float> values = stacked(targets.empty() ? parts.weights : targets);
     const MatrixView<float> w{values.data(), start.rows, start.cols};
     calib::move_to_minima(w, start, inputs.view(), learner_.executor_);
     return {w, start, learner_.executor_};

@@ -245,15 +245,27 @@ kernels::PackedMatrix QuantizedLinear::pack(const QuantizationConfig& config) co
                     bf16 ? kernels::WeightFormat::bf16 : kernels::WeightFormat::f32);
 }
 
-std::vector<NamedWeight> targets_of(std::span<const NamedWeight> weights, const InputStatistics& inputs,
-                                    const QuantizationConfig& config, Executor& executor) {
-  std::vector<NamedWeight> targets(weights.begin(), weights.end());
-  if (inputs.drift.empty() || config.error_feedback == 0) return targets;
+std::vector<NamedWeight> corrected(std::span<const NamedWeight> weights, const InputStatistics& inputs,
+                                   const QuantizationConfig& config, Executor& executor) {
+  if (inputs.drift.empty() || config.error_feedback == 0) return {};
   const std::size_t k = inputs.mean_abs.size();
-  for (NamedWeight& w : targets)
-    w.values = calib::fed_back(w.view(), inputs.view(), {inputs.drift.data(), k, k}, config.error_feedback,
-                               config.gptq.damp_percent, executor);
-  return targets;
+  std::vector<float> all;
+  for (const NamedWeight& w : weights) append(all, w.values);
+  all = calib::fed_back({all.data(), all.size() / k, k}, inputs.view(), {inputs.drift.data(), k, k},
+                        config.error_feedback, config.gptq.damp_percent, executor);
+  std::vector<NamedWeight> result;
+  for (auto at = all.cbegin(); const NamedWeight& w : weights) {
+    const auto end = at + static_cast<std::ptrdiff_t>(w.values.size());
+    result.push_back({w.name, {at, end}, w.rows, w.cols});
+    at = end;
+  }
+  return result;
+}
+
+kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> weights, Executor& executor) {
+  QuantizationConfig none;
+  none.method = Method::none;
+  return quantize_linear(weights, {}, none, executor).pack(none);
 }
 
 QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const InputStatistics& inputs,
@@ -267,7 +279,8 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
     finish_reports(linear, config, seconds());
     return linear;
   }
-  std::vector<Part> parts = quantize_parts(targets_of(weights, inputs, config, executor), inputs, config, executor);
+  const std::vector<NamedWeight> targets = corrected(weights, inputs, config, executor);
+  std::vector<Part> parts = quantize_parts(targets.empty() ? weights : targets, inputs, config, executor);
   const double spent = seconds();
   QuantizedLinear linear;
   for (std::size_t i = 0; i < parts.size(); ++i) {

@@ -47,10 +47,13 @@ struct QuantizedLinear {
   [[nodiscard]] kernels::PackedMatrix pack(const QuantizationConfig& config) const;
 };
 
-/// What the quantizer is to come near to: the weights, or with statistics of the drift those that take back
-/// error_feedback of the errors of the layers before.
-[[nodiscard]] std::vector<NamedWeight> targets_of(std::span<const NamedWeight> parts, const InputStatistics& inputs,
-                                                  const QuantizationConfig& config, Executor& executor);
+/// What the quantizer is to come near to instead of the weights, where the statistics tell the drift: those that
+/// take back error_feedback of the errors of the layers before. Empty: the weights themselves.
+[[nodiscard]] std::vector<NamedWeight> corrected(std::span<const NamedWeight> parts, const InputStatistics& inputs,
+                                                 const QuantizationConfig& config, Executor& executor);
+
+/// The float weights as they are.
+[[nodiscard]] kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> parts, Executor& executor);
 
 /// Quantizes each part on its own (AWQ: with scales common to all) and stacks the rows.
 /// @throws InvalidArgument; Unsupported if strict and something was not done as asked.

@@ -170,10 +170,8 @@ Layer::Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size
   parts.push_back(tensors.attn_out(i));
   parts.push_back(tensors.up(i));
   parts.push_back(tensors.down(i));
-  QuantizationConfig as_float;
-  as_float.method = Method::none;
   for (std::size_t l = 0; const auto& [name, n, k, member] : layer_linears(shape)) {
-    floats.push_back(quantize_linear(parts[l].weights, {}, as_float, executor).pack(as_float));
+    floats.push_back(pack_unquantized(parts[l].weights, executor));
     layer.*member = {name, floats[l].view, keep(std::move(parts[l].bias))};
     ++l;
   }

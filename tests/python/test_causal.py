@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import qeff
 from qeff.causal_text import LanguageTokenizer, StopFilter, _RustCodec
+from streamers import RecordingStreamer
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +129,7 @@ def test_a_stop_string_ends_the_text_before_it(runner: Any) -> None:
 
 
 def test_a_streamer_gets_the_prompt_and_every_token(runner: Any) -> None:
-    class Streamer:
-        def __init__(self) -> None:
-            self.seen: list[list[int]] = []
-            self.ended = 0
-
-        def put(self, value: Any) -> None:
-            self.seen.append(np.asarray(value).ravel().tolist())
-
-        def end(self) -> None:
-            self.ended += 1
-
-    streamer = Streamer()
+    streamer = RecordingStreamer()
     ids = runner.ids_of("put")
     new = runner.generate(ids, max_new_tokens=6, streamer=streamer)
     assert streamer.seen == [ids, *([i] for i in new.tolist())]

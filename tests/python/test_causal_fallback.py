@@ -16,6 +16,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from qeff.integrations.modules import PackedEmbedding, PackedLinear
+from streamers import RecordingStreamer
 from tiny_families import FAMILIES, compiled, make_family
 
 PROMPT = [30, 40, 50, 60, 70, 80, 90]
@@ -176,18 +177,7 @@ def test_a_session_works_for_one_call_at_a_time(runner: Any) -> None:
 
 
 def test_a_streamer_gets_the_prompt_and_every_token(runner: Any) -> None:
-    class Streamer:
-        def __init__(self) -> None:
-            self.seen: list[list[int]] = []
-            self.ended = 0
-
-        def put(self, value: Any) -> None:
-            self.seen.append(np.asarray(value).ravel().tolist())
-
-        def end(self) -> None:
-            self.ended += 1
-
-    streamer = Streamer()
+    streamer = RecordingStreamer()
     new = runner.generate(PROMPT, max_new_tokens=5, streamer=streamer)
     assert streamer.seen == [PROMPT, *([i] for i in new.tolist())]
     assert streamer.ended == 1
