@@ -29,6 +29,7 @@ constexpr KernelTable make_table() noexcept {
           .rope = &Rope<S>::run,
           .cached_attention_scratch = &CachedAttention<S>::scratch,
           .cached_attention = &CachedAttention<S>::run,
+          .join_attention = &CachedAttention<S>::join,
           .attention_scratch = &Attention<S>::scratch,
           .attention = &Attention<S>::run,
           .roof_registers = &RoofLoops<S>::registers,

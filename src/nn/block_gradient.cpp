@@ -46,7 +46,7 @@ const float* BlockGradient::forward(std::span<const TokenRun> runs, const float*
   std::copy_n(qkv, m * s.qkv_size(), raw_qkv_.as<float>());
   const std::size_t i = model_.layers.size() - 1;
   place_keys(model_, i, ropes_, runs, qkv, cache_.front(), 0, team_);
-  attend_cache(model_, i, runs, qkv, cache_.front(), 0, context, work_.scratch, team_);
+  attend_cache(model_, i, runs, qkv, cache_.front(), 0, context, work_, team_);
   add_output(weights_.attn_out, layer().post_attn_norm, context, x, m, raw_attn_.as<float>(), x1);
   normalize(layer().ffn_norm, s.eps, s.parallel ? x : x1, m, s.hidden, h2, team_);
   apply(weights_.up.linear(), h2, m, up, Activation::none, nullptr, team_);

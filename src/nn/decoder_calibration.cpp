@@ -96,7 +96,7 @@ float* DecoderCalibration::attend(const Part& part, const Linear& qkv) {
   float* const rows = work_.qkv.as<float>();
   apply(qkv, normalized(part, layer().attn_norm), part.rows, rows, Activation::none, nullptr, team_);
   place_keys(model_, i, ropes_, part.runs, rows, cache_.front(), 0, team_);
-  attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_.scratch, team_);
+  attend_cache(model_, i, part.runs, rows, cache_.front(), 0, context(part), work_, team_);
   return context(part);
 }
 

@@ -1,7 +1,6 @@
 #include "nn/decoder_forward.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "nn/hadamard.hpp"
@@ -12,8 +11,7 @@
 namespace qeff::nn {
 namespace {
 
-constexpr std::size_t kRowsPerTask = 16;    // of steps that work row by row
-constexpr std::size_t kTokensPerTask = 32;  // of attention
+constexpr std::size_t kRowsPerTask = 16;  // of steps that work row by row
 
 /// f(first, last) over all rows, in parts that do not depend on the number of threads.
 template <class F>
@@ -46,21 +44,6 @@ void prepare_token(const DecoderModel& model, std::size_t layer, const RopeTable
                            ropes.sin(how.rope, position), ropes.half());
 }
 
-/// Part of a run that one task attends.
-struct Piece {
-  const TokenRun* run = nullptr;
-  std::size_t offset = 0;
-};
-
-Piece find_piece(std::span<const TokenRun> runs, std::size_t index) {
-  for (const TokenRun& run : runs) {
-    const std::size_t pieces = (run.count + kTokensPerTask - 1) / kTokensPerTask;
-    if (index < pieces) return {&run, index * kTokensPerTask};
-    index -= pieces;
-  }
-  return {};
-}
-
 }  // namespace
 
 void DecoderWorkspace::reserve(const DecoderShape& s, std::size_t rows, std::size_t threads) {
@@ -71,7 +54,7 @@ void DecoderWorkspace::reserve(const DecoderShape& s, std::size_t rows, std::siz
   floats(context, s.q_size());
   floats(up, s.intermediate * (s.gated() ? 2 : 1));
   floats(inner, s.intermediate);
-  scratch.reserve(threads * round_up(kernels::active().cached_attention_scratch(s.head_dim), 16) * sizeof(float));
+  attention.reserve(threads * round_up(kernels::active().cached_attention_scratch(s.head_dim), 16) * sizeof(float));
 }
 
 void embed_run(const DecoderModel& model, std::span<const std::int32_t> ids, std::size_t first, float* x) {
@@ -115,45 +98,6 @@ void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& 
   }
 }
 
-void attend_cache(const DecoderModel& model, std::size_t layer, std::span<const TokenRun> runs, const float* qkv,
-                  const KvCache& cache, std::size_t cache_layer, float* context, AlignedBuffer& scratch, Team team) {
-  const DecoderShape& s = model.shape;
-  const std::size_t group = s.heads / s.kv_heads;
-  std::size_t pieces = 0;
-  for (const TokenRun& run : runs) pieces += (run.count + kTokensPerTask - 1) / kTokensPerTask;
-  const std::size_t tasks = pieces * s.kv_heads, parts = std::min(tasks, team.threads);
-  const std::size_t part = round_up(kernels::active().cached_attention_scratch(s.head_dim), 16);
-  std::atomic<std::size_t> next{0};
-  const auto work = [&](std::size_t p) {
-    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      const std::size_t head = i % s.kv_heads;
-      // The last pieces of a run see the most keys: they go first.
-      const Piece piece = find_piece(runs, pieces - 1 - i / s.kv_heads);
-      const TokenRun& run = *piece.run;
-      kernels::CachedAttentionArgs args;
-      args.tokens = std::min(kTokensPerTask, run.count - piece.offset);
-      args.heads = group;
-      args.head_dim = s.head_dim;
-      args.first = run.first + piece.offset;
-      args.q = qkv + (run.row + piece.offset) * s.qkv_size() + head * group * s.head_dim;
-      args.q_stride = s.qkv_size();
-      args.out = context + (run.row + piece.offset) * s.q_size() + head * group * s.head_dim;
-      args.out_stride = s.q_size();
-      args.window = s.layer[layer].window;
-      args.scale = s.attention_scale;
-      args.softcap = s.attention_softcap;
-      cache.point(args, cache_layer, run.sequence, head);
-      kernels::active().cached_attention(args, scratch.as<float>() + p * part);
-      if (!cache.rotated()) continue;
-      for (std::size_t t = 0; t < args.tokens; ++t) rotate_heads(args.out + t * args.out_stride, group, s.head_dim);
-    }
-  };
-  if (parts == 1)
-    work(0);
-  else
-    team.executor->run(parts, work);
-}
-
 void activate_inner(const DecoderShape& s, float* up, std::size_t m, float* inner, Team team) {
   const std::size_t n = s.intermediate;
   by_rows(m, team, [&](std::size_t first, std::size_t last) {
@@ -180,7 +124,7 @@ void run_layers(const DecoderModel& model, const RopeTables& ropes, std::span<co
     apply(layer.qkv, h, m, qkv, Activation::none, nullptr, team);
     if (s.parallel) normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
     place_keys(model, i, ropes, runs, qkv, cache, i, team);
-    attend_cache(model, i, runs, qkv, cache, i, context, w.scratch, team);
+    attend_cache(model, i, runs, qkv, cache, i, context, w, team);
     if (s.gated()) {
       add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
       normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);

@@ -25,13 +25,14 @@ struct TokenRun {
 
 /// Memory of a running step, kept between calls.
 struct DecoderWorkspace {
-  AlignedBuffer x;        ///< (rows, hidden), the residual stream
-  AlignedBuffer h;        ///< (rows, hidden), normalized
-  AlignedBuffer qkv;      ///< (rows, qkv_size)
-  AlignedBuffer context;  ///< (rows, q_size)
-  AlignedBuffer up;       ///< (rows, rows of layer.up)
-  AlignedBuffer inner;    ///< (rows, intermediate)
-  AlignedBuffer scratch;  ///< of attention, one part a thread
+  AlignedBuffer x;          ///< (rows, hidden), the residual stream
+  AlignedBuffer h;          ///< (rows, hidden), normalized
+  AlignedBuffer qkv;        ///< (rows, qkv_size)
+  AlignedBuffer context;    ///< (rows, q_size)
+  AlignedBuffer up;         ///< (rows, rows of layer.up)
+  AlignedBuffer inner;      ///< (rows, intermediate)
+  AlignedBuffer attention;  ///< scratch of attend_cache, one part a thread
+  AlignedBuffer segments;   ///< its sums over parts of the keys
 
   void reserve(const DecoderShape& shape, std::size_t rows, std::size_t threads);
 };
@@ -46,9 +47,10 @@ void normalize(const Norm& norm, float eps, const float* x, std::size_t m, std::
 void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& ropes,
                 std::span<const TokenRun> runs, float* qkv, KvCache& cache, std::size_t cache_layer, Team team);
 
-/// context = attention of the new tokens over the cache.
+/// context = attention of the new tokens over the cache. Heads and tokens are spread over the threads, and where
+/// these are few the keys of each as well.
 void attend_cache(const DecoderModel& model, std::size_t layer, std::span<const TokenRun> runs, const float* qkv,
-                  const KvCache& cache, std::size_t cache_layer, float* context, AlignedBuffer& scratch, Team team);
+                  const KvCache& cache, std::size_t cache_layer, float* context, DecoderWorkspace& w, Team team);
 
 /// inner = act(gate) * up, or act(up).
 void activate_inner(const DecoderShape& shape, float* up, std::size_t m, float* inner, Team team);

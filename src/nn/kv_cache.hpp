@@ -20,6 +20,7 @@ class KvCache {
           std::size_t ctx_len, kernels::CachedAs format);
 
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }  ///< Tokens of a sequence.
   [[nodiscard]] kernels::CachedAs format() const noexcept { return format_; }
   /// Whether queries, keys, values and the resulting context are to go through rotate_heads.
   [[nodiscard]] bool rotated() const noexcept { return format_ == kernels::CachedAs::int4; }

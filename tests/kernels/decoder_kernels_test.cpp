@@ -92,7 +92,9 @@ struct CachedProblem {
     for (std::size_t i = 0; i < t; ++i) cache.store(1, 2, i, k.data() + i * kv * d, v.data() + i * kv * d);
   }
 
-  std::vector<float> run(std::size_t first, std::size_t count, std::size_t window, float softcap) const {
+  /// by_segments: every segment in a call of its own, the last one first.
+  std::vector<float> run(std::size_t first, std::size_t count, std::size_t window, float softcap,
+                         bool by_segments = false) const {
     std::vector<float> out(count * heads * dim);
     const test::GuardedFloats scratch(kernels::active().cached_attention_scratch(dim));
     const std::size_t group = heads / kv_heads;
@@ -104,9 +106,26 @@ struct CachedProblem {
       args.first = first, args.window = window, args.softcap = softcap, args.scale = 0.3f;
       args.out = out.data() + h * group * dim;
       cache.point(args, 1, 2, h);
-      kernels::active().cached_attention(args, scratch.data);
+      if (by_segments)
+        run_segments(args, scratch.data);
+      else
+        kernels::active().cached_attention(args, scratch.data);
     }
     return out;
+  }
+
+  static void run_segments(kernels::CachedAttentionArgs args, float* scratch) {
+    const std::size_t from = args.window && args.first >= args.window ? args.first - args.window + 1 : 0;
+    const std::size_t begin = from / kernels::kAttentionSegment;
+    const std::size_t end = (args.first + args.tokens - 1) / kernels::kAttentionSegment + 1;
+    const std::size_t floats = args.tokens * args.heads * kernels::attention_sums(args.head_dim);
+    const test::GuardedFloats sums((end - begin) * floats);
+    for (std::size_t s = end; s-- > begin;) {
+      args.segment = s, args.sums = sums.data + (s - begin) * floats;
+      kernels::active().cached_attention(args, scratch);
+    }
+    args.sums = sums.data;
+    kernels::active().join_attention(args, end - begin);
   }
 
   /// What the cache holds of a row of k or v.
@@ -170,6 +189,20 @@ TEST_P(DecoderKernelsOnIsa, ATokenGetsTheSameBytesAloneAndInABlock) {
       EXPECT_EQ(0, std::memcmp(one.data(), all.data() + t * 4 * 24, one.size() * sizeof(float))) << t;
     }
   }
+}
+
+TEST_P(DecoderKernelsOnIsa, SegmentsOfKeysJoinToTheBytesOfOneCall) {
+  for (const CachedAs format : {CachedAs::f32, CachedAs::bf16, CachedAs::int8, CachedAs::int4})
+    for (const std::size_t window : {0u, 40u, 300u}) {
+      const CachedProblem p(600, 2, 1, 20, format);
+      p.expect_right(599, 1, window, 0);
+      p.expect_right(250, 20, window, 0);
+      const auto block = p.run(505, 20, window, 2.0f);
+      for (const std::size_t count : {1u, 8u, 20u}) {
+        const auto parts = p.run(505, count, window, 2.0f, true);
+        EXPECT_EQ(0, std::memcmp(parts.data(), block.data(), parts.size() * sizeof(float))) << window << " " << count;
+      }
+    }
 }
 
 TEST_P(DecoderKernelsOnIsa, AKeyThatIsNotANumberIsNeverTakenForOne) {

@@ -15,8 +15,9 @@ namespace qeff::test {
 inline constexpr std::int32_t kDecoderLayers = 6, kDecoderVocab = 48;
 
 /// Legacy llama2.c: 7 sizes, then the tensors (src/io/llama2c.cpp).
-inline std::string write_tiny_decoder(const std::string& path, std::int32_t dim = 64, std::int32_t inner = 128) {
-  const std::int32_t heads = 4, positions = 32;
+inline std::string write_tiny_decoder(const std::string& path, std::int32_t dim = 64, std::int32_t inner = 128,
+                                      std::int32_t positions = 32) {
+  const std::int32_t heads = 4;
   const std::int32_t header[] = {dim, inner, kDecoderLayers, heads, heads, kDecoderVocab, positions};
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0.0f, 0.15f);

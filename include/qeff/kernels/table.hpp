@@ -51,6 +51,15 @@ enum class CachedAs : std::uint8_t { f32, bf16, int8, int4 };
   return std::size_t{1} << static_cast<unsigned>(format);
 }
 
+/// Keys whose sums are computed together. Those of consecutive segments, which begin at multiples of it, are joined in
+/// ascending order, whether one call computes all of them or each a call of its own.
+inline constexpr std::size_t kAttentionSegment = 256;
+
+/// Floats of the sums of one row over one segment: head_dim padded to 16, then maximum and total.
+[[nodiscard]] QEFF_INLINE constexpr std::size_t attention_sums(std::size_t head_dim) noexcept {
+  return (head_dim + 15) / 16 * 16 + 16;
+}
+
 /// Causal attention of consecutive new tokens of one sequence, for the query heads that share one head
 /// of keys and values.
 ///
@@ -73,6 +82,8 @@ struct CachedAttentionArgs {
   const float* value_scales = nullptr;
   float* out = nullptr;           ///< (tokens, heads, head_dim), tokens out_stride apart
   std::size_t out_stride = 0;
+  float* sums = nullptr;          ///< If set, instead of out: of one segment, (tokens, heads, attention_sums(head_dim)).
+  std::size_t segment = 0;        ///< Which one then: keys from segment * kAttentionSegment on.
 };
 
 /// Kinds of products, for the roof.
@@ -133,6 +144,9 @@ struct KernelTable {
   std::size_t (*cached_attention_scratch)(std::size_t head_dim) noexcept;
   /// out = softmax(scale * q k^T) v over the keys that each token may see.
   void (*cached_attention)(const CachedAttentionArgs& args, float* scratch) noexcept;
+  /// out from the sums of consecutive segments, one after the other in args.sums, which are overwritten: the
+  /// bytes of one call for all keys.
+  void (*join_attention)(const CachedAttentionArgs& args, std::size_t segments) noexcept;
 
   /// Floats of scratch attention needs.
   std::size_t (*attention_scratch)(std::size_t tokens, std::size_t head_dim) noexcept;

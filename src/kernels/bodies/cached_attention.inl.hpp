@@ -3,8 +3,9 @@
 /// maximum. See KernelTable::cached_attention.
 ///
 /// Source: T. Dao et al., "FlashAttention", 2022, algorithm 1 (forward, one pass over the keys).
-/// Blocks start at fixed positions and a row's sums are chains in ascending order, so a row gets the
-/// same bytes whatever rows are computed beside it.
+/// Blocks start at fixed positions, sums are chains in ascending order within a segment of keys, and
+/// segments are joined in ascending order ("Flash-Decoding", 2023), so a row gets the same bytes whatever
+/// rows are computed beside it and however the segments are spread over calls.
 #pragma once
 
 #include <cstddef>
@@ -80,25 +81,32 @@ class CachedAttention {
 
   QEFF_INLINE static std::size_t padded(std::size_t n) noexcept { return (n + 15) / 16 * 16; }
 
+  static_assert(kAttentionSegment % kKeys == 0);
+
+  /// Sums of a row: values, then the maximum they are relative to and the total of the weights (0: no key yet).
+  QEFF_INLINE static float& most(float* sums, std::size_t head_dim) noexcept { return sums[padded(head_dim)]; }
+  QEFF_INLINE static float& total(float* sums, std::size_t head_dim) noexcept { return sums[padded(head_dim) + 1]; }
+
   /// Where things lie in the scratch.
   struct Work {
-    float *q, *scores, *sums, *lines;
-    float most[kBlockRows], total[kBlockRows];
-    std::size_t q_stride, out_stride;
+    float *q, *scores, *lines, *first, *next;  // the last two: sums of the rows, of all segments so far and of one
+    float* sums = nullptr;                     // of the segment at hand
+    std::size_t q_stride, stride;              // of q and of sums
 
     Work(std::size_t head_dim, float* scratch) noexcept {
       q_stride = (head_dim + 7) / 8 * 8;
-      out_stride = padded(head_dim);
+      stride = attention_sums(head_dim);
       q = scratch;
       scores = q + kBlockRows * padded(head_dim);
-      sums = scores + kBlockRows * kKeys;
-      lines = sums + kBlockRows * out_stride;
+      lines = scores + kBlockRows * kKeys;
+      first = lines + kKeys * padded(head_dim);
+      next = first + kBlockRows * stride;
     }
   };
 
  public:
   static std::size_t scratch(std::size_t head_dim) noexcept {
-    return kBlockRows * (2 * padded(head_dim) + kKeys) + kKeys * padded(head_dim);
+    return kBlockRows * (padded(head_dim) + kKeys + 2 * attention_sums(head_dim)) + kKeys * padded(head_dim);
   }
 
   static void run(const Args& args, float* scratch) noexcept {
@@ -115,6 +123,15 @@ class CachedAttention {
     }
   }
 
+  static void join(const Args& args, std::size_t segments) noexcept {
+    const std::size_t stride = attention_sums(args.head_dim), rows = args.tokens * args.heads;
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* const all = args.sums + r * stride;
+      for (std::size_t s = 1; s < segments; ++s) join_row(args.head_dim, all, args.sums + (s * rows + r) * stride);
+      finish_row(args, all, r);
+    }
+  }
+
  private:
   /// Position of row r: rows are the heads of the first token, then those of the second, ...
   QEFF_INLINE static std::size_t position(const Args& args, std::size_t row) noexcept {
@@ -127,17 +144,55 @@ class CachedAttention {
   template <class Lines>
   static void block(const Args& args, Work& work, std::size_t row, std::size_t rows) noexcept {
     gather_queries(args, work, row, rows);
-    for (std::size_t r = 0; r < rows; ++r) work.most[r] = kMasked, work.total[r] = 0.0f;
-    for (std::size_t i = 0; i < rows * work.out_stride; i += 16) S::store(work.sums + i, S::set1(0.0f));
-    const std::size_t end = position(args, row + rows - 1) + 1;
-    for (std::size_t j = first_key(args, position(args, row)) / kKeys * kKeys; j < end; j += kKeys) {
-      const std::size_t keys = end - j < kKeys ? end - j : kKeys;
+    const std::size_t begin = first_key(args, position(args, row)), end = position(args, row + rows - 1) + 1;
+    if (args.sums != nullptr) {
+      work.sums = args.sums + row * work.stride;
+      return segment<Lines>(args, work, row, rows, args.segment, begin, end);
+    }
+    const std::size_t first = begin / kAttentionSegment;
+    for (std::size_t s = first; s * kAttentionSegment < end; ++s) {
+      work.sums = s == first ? work.first : work.next;
+      segment<Lines>(args, work, row, rows, s, begin, end);
+      if (s == first) continue;
+      for (std::size_t r = 0; r < rows; ++r)
+        join_row(args.head_dim, work.first + r * work.stride, work.next + r * work.stride);
+    }
+    for (std::size_t r = 0; r < rows; ++r) finish_row(args, work.first + r * work.stride, row + r);
+  }
+
+  /// work.sums over those of the keys [begin, end) that lie in segment `s`.
+  template <class Lines>
+  static void segment(const Args& args, Work& work, std::size_t row, std::size_t rows, std::size_t s, std::size_t begin,
+                      std::size_t end) noexcept {
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* const sums = work.sums + r * work.stride;
+      for (std::size_t i = 0; i < work.stride; i += 16) S::store(sums + i, S::set1(0.0f));
+      most(sums, args.head_dim) = kMasked;
+    }
+    const std::size_t from = s * kAttentionSegment, to = from + kAttentionSegment < end ? from + kAttentionSegment : end;
+    for (std::size_t j = (begin > from ? begin : from) / kKeys * kKeys; j < to; j += kKeys) {
+      const std::size_t keys = to - j < kKeys ? to - j : kKeys;
       score<Lines>(args, work, rows, j, keys);
       for (std::size_t r = 0; r < rows; ++r) weigh(args, work, row, r, j);
       add_values<Lines>(args, work, rows, j, keys);
     }
-    for (std::size_t r = 0; r < rows; ++r) finish_row(args, work, row, r);
   }
+
+  /// all = all and the keys of `more`.
+  static void join_row(std::size_t d, float* all, float* more) noexcept {
+    if (total(more, d) == 0.0f) return;
+    const float before = most(all, d), after = most(more, d);
+    const float now = after < before ? before : after;  // NaN goes on
+    const F32 a = factor(before, now), b = factor(after, now);
+    for (std::size_t i = 0; i < padded(d); i += 16)
+      S::store(all + i, S::fma(S::load(all + i), a, S::mul(S::load(more + i), b)));
+    alignas(64) float lanes[16];
+    S::store(lanes, S::fma(S::set1(total(all, d)), a, S::mul(S::set1(total(more, d)), b)));
+    total(all, d) = lanes[0], most(all, d) = now;
+  }
+
+  /// exp(from - to) in all lanes.
+  QEFF_INLINE static F32 factor(float from, float to) noexcept { return Math<S>::exp(S::set1(from - to)); }
 
   static void gather_queries(const Args& args, Work& work, std::size_t row, std::size_t rows) noexcept {
     const std::size_t d = args.head_dim;
@@ -228,9 +283,10 @@ class CachedAttention {
     }
     for (std::size_t i = 0; i < begin; ++i) s[i] = kMasked;
     for (std::size_t i = end; i < kKeys; ++i) s[i] = kMasked;
-    F32 most = S::load(s);
-    for (std::size_t i = 16; i < kKeys; i += 16) most = S::max(S::load(s + i), most);
-    const float before = work.most[r], block_most = S::max_lane(most);
+    F32 highest = S::load(s);
+    for (std::size_t i = 16; i < kKeys; i += 16) highest = S::max(S::load(s + i), highest);
+    float* const sums = work.sums + r * work.stride;
+    const float before = most(sums, args.head_dim), block_most = S::max_lane(highest);
     // NaN goes on: it is not less than anything.
     const float now = block_most < before ? before : block_most;
     const F32 shift = S::set1(now);
@@ -243,20 +299,20 @@ class CachedAttention {
       sum = S::add(sum, e);
       if (args.value_scales != nullptr) S::store(s + i, S::mul(e, S::load(args.value_scales + j + i)));
     }
-    rescale(work, r, before, now, S::sum(sum));
+    rescale(sums, args.head_dim, before, now, S::sum(sum));
   }
 
-  static void rescale(Work& work, std::size_t r, float before, float now, float sum) noexcept {
-    work.most[r] = now;
+  static void rescale(float* sums, std::size_t d, float before, float now, float sum) noexcept {
+    most(sums, d) = now;
     if (before == now) {
-      work.total[r] += sum;
+      total(sums, d) += sum;
       return;
     }
     alignas(64) float lanes[16];
-    S::store(lanes, Math<S>::exp(S::set1(before - now)));
-    work.total[r] = work.total[r] * lanes[0] + sum;
-    float* out = work.sums + r * work.out_stride;
-    for (std::size_t i = 0; i < work.out_stride; i += 16) S::store(out + i, S::mul(S::load(out + i), S::set1(lanes[0])));
+    const F32 less = factor(before, now);
+    S::store(lanes, less);
+    total(sums, d) = total(sums, d) * lanes[0] + sum;
+    for (std::size_t i = 0; i < padded(d); i += 16) S::store(sums + i, S::mul(S::load(sums + i), less));
   }
 
   template <class Lines>
@@ -265,14 +321,14 @@ class CachedAttention {
     for (std::size_t c = 0; c < args.head_dim; c += 16)
       multiply_rows<Lines, true>(work, rows, work.scores, kKeys,
                                  args.values + c / 16 * args.value_pitch + j / Lines::kSteps * Lines::kBytes, steps,
-                                 work.sums + c, work.out_stride);
+                                 work.sums + c, work.stride);
   }
 
-  static void finish_row(const Args& args, Work& work, std::size_t row, std::size_t r) noexcept {
-    const std::size_t i = row + r, d = args.head_dim;
-    const F32 scale = S::set1(1.0f / work.total[r]);
+  /// Row i of out.
+  static void finish_row(const Args& args, float* sums, std::size_t i) noexcept {
+    const std::size_t d = args.head_dim;
+    const F32 scale = S::set1(1.0f / total(sums, d));
     float* out = args.out + i / args.heads * args.out_stride + i % args.heads * d;
-    const float* sums = work.sums + r * work.out_stride;
     for (std::size_t c = 0; c < d; c += 16) {
       const F32 v = S::mul(S::load(sums + c), scale);
       if (d - c >= 16)
