@@ -25,7 +25,7 @@ struct Decode {
   static void expand_nibbles(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
     if (w.format == WeightFormat::cb4) {
       alignas(64) std::int8_t table[16];
-      round_codebook(w, table);
+      round_codebook(w, 127, table);
       return each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
         S::store_bytes(out + l * 64, S::lookup_bytes(table, code));
       });
@@ -39,15 +39,23 @@ struct Decode {
     });
   }
 
-  /// What an integer of expand_nibbles stands for before its scale: 1 but for codebooks.
-  QEFF_INLINE static float codebook_step(const PackedView& w) noexcept {
+  /// What an integer stands for before its scale, 1 but for codebooks, whose largest value becomes `limit`.
+  QEFF_INLINE static float codebook_step(const PackedView& w, std::size_t limit = 127) noexcept {
     if (w.format != WeightFormat::cb4) return 1.0f;
     float largest = 0.0f;
     for (int i = 0; i < 16; ++i) {
       const float magnitude = w.codebook[i] < 0 ? -w.codebook[i] : w.codebook[i];
       if (magnitude > largest) largest = magnitude;
     }
-    return largest > 0.0f ? largest / 127.0f : 1.0f;
+    return largest > 0.0f ? largest / static_cast<float>(limit) : 1.0f;
+  }
+
+  /// table[i] = round(codebook[i] / codebook_step)
+  template <class Code>
+  static void round_codebook(const PackedView& w, std::size_t limit, Code* table) noexcept {
+    alignas(64) std::int32_t codes[16];
+    S::store(codes, S::round(S::div(S::load(w.codebook), S::set1(codebook_step(w, limit)))));
+    for (int i = 0; i < 16; ++i) table[i] = static_cast<Code>(codes[i]);
   }
 
   // --- floats ----------------------------------------------------------------------------------
@@ -116,12 +124,6 @@ struct Decode {
         use(l, S::low_nibbles(both));
         use(l + 8, S::high_nibbles(both));
       }
-  }
-
-  static void round_codebook(const PackedView& w, std::int8_t* table) noexcept {
-    alignas(64) std::int32_t codes[16];
-    S::store(codes, S::round(S::div(S::load(w.codebook), S::set1(codebook_step(w)))));
-    for (int i = 0; i < 16; ++i) table[i] = static_cast<std::int8_t>(codes[i]);
   }
 
   /// One line of 4 reduction indices: 16 dwords of 4 codes, one dword a column.

@@ -60,12 +60,14 @@ class Gemm {
         case RowForm::words:
           if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, scratch);
           break;
-        case RowForm::nibbles:
-          for (std::size_t i = 0; i < panels; ++i) Nibbles<S, ByteActivations<S>>::panel(args, m_begin, m_end, p + i);
-          break;
+        case RowForm::nibbles: nibble_panels<ByteProducts<S>>(args, m_begin, m_end, p, panels); break;
         case RowForm::nibble_words:
-          if constexpr (S::kNibbleWords)
-            for (std::size_t i = 0; i < panels; ++i) Nibbles<S, WordActivations<S>>::panel(args, m_begin, m_end, p + i);
+          if constexpr (S::kNibbleWords) {
+            if (args.weights->format == WeightFormat::cb4)
+              nibble_panels<WordProducts<S, CodebookWords<S>>>(args, m_begin, m_end, p, panels);
+            else
+              nibble_panels<WordProducts<S, PlainWords<S>>>(args, m_begin, m_end, p, panels);
+          }
           break;
         case RowForm::floats:
           if (args.rows <= kDirectRows)
@@ -99,6 +101,12 @@ class Gemm {
       for (std::size_t i = 0; i < panels; ++i)
         column_sums(w, b + i * pitch, sums + i * w.groups() * kPanel);
     int8_rows<Tile>(args, m_begin, m_end, p, panels, b, sums);
+  }
+
+  template <class Products>
+  static void nibble_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
+                            std::size_t panels) noexcept {
+    for (std::size_t i = 0; i < panels; ++i) Nibbles<S, Products>::panel(args, m_begin, m_end, p + i);
   }
 
   /// kWide means no offset of activations and one panel at a time.

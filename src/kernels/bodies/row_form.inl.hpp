@@ -17,8 +17,12 @@ enum class RowForm {
   quantized,  ///< k_padded S::ActI8
   nibbles,    ///< k_padded plain int8 codes, then minus their sums over each group, int32
   words,      ///< k_padded codes of 16 bits
-  nibble_words  ///< the same of finer steps (word_limit), k in the order 0 2 1 3 of four, then the sums as of nibbles
+  nibble_words  ///< codes of 16 bits (word_limit), k in the order 0 2 1 3 of four, then the sums as of nibbles
 };
+
+/// The integer that the largest value of a codebook becomes in products of 16 bits: a step is then a tenth of
+/// what bf16 rounds it by.
+inline constexpr std::size_t kCodebookWord = 2047;
 
 /// Reduction indices whose 4-bit products a policy adds before it widens their sum: 8 lines.
 inline constexpr std::size_t kNibbleUnit = 32;
@@ -34,8 +38,9 @@ struct Rows {
   QEFF_INLINE static RowForm form(const PackedView& w, std::size_t rows) noexcept {
     const bool whole_units = w.group_size == w.k || w.group_size % kNibbleUnit == 0;
     const bool nibbles = w.format == WeightFormat::u4 && whole_units;
-    if (w.activations != Activations::int8)
-      return S::kNibbleWords && nibbles && w.activations == Activations::bf16 ? RowForm::nibble_words : RowForm::floats;
+    if (w.activations == Activations::bf16 && S::kNibbleWords && whole_units && group(w) <= most_word_group(w.format))
+      return RowForm::nibble_words;
+    if (w.activations != Activations::int8) return RowForm::floats;
     if (nibbles && rows <= kMostNibbleRows) return RowForm::nibbles;
     return S::kWide && rows > kMostByteRows ? RowForm::words : RowForm::quantized;
   }
@@ -53,14 +58,23 @@ struct Rows {
     return k * (w.activations == Activations::bf16 && S::kBf16 ? 2 : 4);
   }
 
-  /// The largest code of nibble_words: sums over a group of up to 4369 stay below 2^31 with all 16 bits, larger
-  /// ones with fewer. A step is then max|x| / 32767, where bf16 rounds x by up to |x| / 512.
+  /// The largest code of nibble_words: sums over a group stay below 2^31. A step is then at most max|x| / 8195, of
+  /// u4 weights in groups of up to 4369 max|x| / 32767, where bf16 rounds x by up to |x| / 512.
   QEFF_INLINE static float word_limit(const PackedView& w) noexcept {
-    const std::size_t most = 0x7fffffff / (15 * (w.group_size < w.k ? w.group_size : w.k));
+    const std::size_t most = 0x7fffffff / (most_word(w.format) * group(w));
     return static_cast<float>(most < 32767 ? most : 32767);
   }
 
  private:
+  QEFF_INLINE static std::size_t group(const PackedView& w) noexcept { return w.group_size < w.k ? w.group_size : w.k; }
+  /// The largest weight of nibble_words.
+  QEFF_INLINE static std::size_t most_word(WeightFormat format) noexcept {
+    return format == WeightFormat::u4 ? 15 : kCodebookWord;
+  }
+  /// The largest group of nibble_words that leaves activations enough bits.
+  QEFF_INLINE static std::size_t most_word_group(WeightFormat format) noexcept {
+    return format == WeightFormat::u4 ? ~std::size_t{0} : format == WeightFormat::cb4 ? 128 : 0;
+  }
   QEFF_INLINE static std::size_t sum_bytes(const PackedView& w) noexcept {
     return (w.groups() * sizeof(std::int32_t) + 63) / 64 * 64;
   }

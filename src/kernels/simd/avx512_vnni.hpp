@@ -130,6 +130,23 @@ struct Avx512Vnni {
     if constexpr (kHigh) return {_mm512_srli_epi16(b.v, 12)};
     return even_nibbles<false>({_mm512_srli_epi16(b.v, 8)});
   }
+  struct WordTable { __m512i low, high; };
+
+  QEFF_INLINE static WordTable load_table(const std::int16_t* words) noexcept {
+    alignas(16) std::uint8_t low[16], high[16];
+    for (int i = 0; i < 16; ++i) {
+      low[i] = static_cast<std::uint8_t>(words[i]);
+      high[i] = static_cast<std::uint8_t>(words[i] >> 8);
+    }
+    return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low))),
+            _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(high)))};
+  }
+  QEFF_INLINE static void lookup_words(const WordTable& t, Bytes index, Words& even, Words& odd) noexcept {
+    const __m512i low = _mm512_set1_epi16(255);
+    const __m512i l = _mm512_shuffle_epi8(t.low, index.v), h = _mm512_shuffle_epi8(t.high, index.v);
+    even = {_mm512_or_si512(_mm512_and_si512(l, low), _mm512_slli_epi16(h, 8))};
+    odd = {_mm512_or_si512(_mm512_srli_epi16(l, 8), _mm512_andnot_si512(low, h))};
+  }
   QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
     return {_mm512_dpwssd_epi32(sum.v, load_act(a), w.v)};
   }

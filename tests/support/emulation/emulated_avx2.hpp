@@ -82,11 +82,13 @@ inline __m256i _mm256_add_epi32(__m256i a, __m256i b) { return emulation::map<st
 inline __m256i _mm256_sub_epi8(__m256i a, __m256i b) { return emulation::map<std::int8_t>(a, b, emulation::Sub{}); }
 inline __m256i _mm256_sub_epi32(__m256i a, __m256i b) { return emulation::map<std::int32_t>(a, b, emulation::Sub{}); }
 inline __m256i _mm256_and_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
+inline __m256i _mm256_andnot_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return ~x & y; }); }
 inline __m256i _mm256_or_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
 inline __m256i _mm256_slli_epi32(__m256i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x << n; }); }
 inline __m256i _mm256_srli_epi32(__m256i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m256i _mm256_srai_epi32(__m256i a, int n) { return emulation::map<std::int32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m256i _mm256_srli_epi16(__m256i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x >> n; }); }
+inline __m256i _mm256_slli_epi16(__m256i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x << n; }); }
 inline __m256i _mm256_cvtepu8_epi32(__m128i a) { return emulation::generate<__m256i, std::int32_t>([&](std::size_t i) { return a.bytes[i]; }); }
 inline __m256i _mm256_loadu_si256(const __m256i* p) { return emulation::load<__m256i>(p); }
 inline void _mm256_storeu_si256(__m256i* p, __m256i a) { emulation::store(p, a); }

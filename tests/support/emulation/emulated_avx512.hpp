@@ -32,10 +32,12 @@ inline __m512i _mm512_sub_epi8(__m512i a, __m512i b) { return emulation::map<std
 inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, emulation::Sub{}); }
 inline __m512i _mm512_and_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
 inline __m512i _mm512_or_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
+inline __m512i _mm512_andnot_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return ~x & y; }); }
 inline __m512i _mm512_slli_epi32(__m512i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x << n; }); }
 inline __m512i _mm512_srli_epi32(__m512i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m512i _mm512_srai_epi32(__m512i a, int n) { return emulation::map<std::int32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m512i _mm512_srli_epi16(__m512i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x >> n; }); }
+inline __m512i _mm512_slli_epi16(__m512i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x << n; }); }
 inline __m512i _mm512_cvtepu8_epi32(__m128i a) { return emulation::generate<__m512i, std::int32_t>([&](std::size_t i) { return a.bytes[i]; }); }
 inline __m512i _mm512_loadu_si512(const void* p) { return emulation::load<__m512i>(p); }
 inline void _mm512_storeu_si512(void* p, __m512i a) { emulation::store(p, a); }
