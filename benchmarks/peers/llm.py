@@ -1,11 +1,11 @@
-"""Times a language model with qeff, OpenVINO and llama.cpp, in turns: medians and ratios.
+"""Times a language model with qeff, OpenVINO, torch and llama.cpp, in turns: medians and ratios.
 
     python benchmarks/peers/llm.py MODEL --schemes int4,int8 --threads 2 \\
         --openvino 4,8 --peers-python build/peers/bin/python \\
         --llama-bench PATH --gguf model-Q4_0.gguf --gguf model-Q8_0.gguf --json llm.json
 
 MODEL is a Hugging Face directory or a GGUF file; OpenVINO needs the package optimum-intel in the environment of
-``--peers-python`` and gets a GGUF as a directory in bfloat16. Every round goes around the table in another order
+``--peers-python``, torch needs transformers there, and both get a GGUF as a directory in bfloat16. Every round goes around the table in another order
 (qeff.bench.rounds); the ratio is qeff's median over that of the best peer in the same test and run.
 """
 
@@ -68,15 +68,13 @@ class Qeff:
         self._timers.clear()
 
 
-class OpenVino:
-    """OpenVINO in a process of its own, which sleeps when it is not its turn."""
+class Worker:
+    """A library in a process of its own (llm_worker.py), which sleeps when it is not its turn."""
 
-    library = "OpenVINO"
-
-    def __init__(self, python: str, directory: Path, bits: str, group: int, threads: int) -> None:
-        self.name = f"OpenVINO {'bf16' if bits == '16' else 'int' + bits}"
-        script = Path(__file__).with_name("openvino_llm.py")
-        command = [python, str(script), str(directory), bits, str(group), str(threads)]
+    def __init__(self, library: str, kind: str, python: str, script: str, *arguments: str) -> None:
+        self.library = library
+        self.name = f"{library} {kind}"
+        command = [python, str(Path(__file__).with_name(script)), *arguments]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -247,12 +245,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="Hugging Face directory or GGUF file")
     parser.add_argument("--schemes", default="int4,int8", help="of qeff, between commas")
+    parser.add_argument(
+        "--artifact", action="append", default=[], help="of qeff, compiled before; repeatable"
+    )
     parser.add_argument("--kv-cache", default="bf16", help="of qeff: bf16, int8, f32")
     parser.add_argument("--tests", default=TESTS, help=f"default: {TESTS}")
     parser.add_argument("--batch", default="1", help="sequences at once, between commas")
     parser.add_argument("--openvino", default="", help="bits between commas: 4, 8, 16")
     parser.add_argument("--openvino-group-size", type=int, default=64)
-    parser.add_argument("--peers-python", default=sys.executable, help="has optimum-intel")
+    parser.add_argument("--torch", default="", help="types between commas: bfloat16, float32")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="has optimum-intel, transformers, torch"
+    )
     parser.add_argument("--llama-bench", help="program of llama.cpp")
     parser.add_argument("--gguf", action="append", default=[], help="for llama-bench; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
@@ -262,22 +266,41 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _workers(options: argparse.Namespace, folder: str, threads: int) -> list[Contender]:
+    """The libraries asked for that load."""
+    wanted: list[tuple[str, ...]] = []  # library, kind, script, arguments behind the directory
+    group = str(options.openvino_group_size)
+    for bits in _parts(options.openvino):
+        kind = "bf16" if bits == "16" else f"int{bits}"
+        wanted.append(("OpenVINO", kind, "openvino_llm.py", bits, group, str(threads)))
+    wanted += [
+        ("torch", dtype, "torch_llm.py", dtype, str(threads)) for dtype in _parts(options.torch)
+    ]
+    seated: list[Contender] = []
+    directory = str(_directory_of(options.model, folder)) if wanted else ""
+    for library, kind, script, *rest in wanted:
+        try:
+            seated.append(Worker(library, kind, options.peers_python, script, directory, *rest))
+        except Failed as failed:
+            _say(f"{library} {kind} is not there: {failed}")
+    return seated
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table, writes the files."""
     options = parse_arguments(arguments)
     threads = thread_count(options.threads)
     seated: list[Contender] = []
     with tempfile.TemporaryDirectory(prefix="qeff-llm-") as folder:
-        schemes = [part.strip() for part in options.schemes.split(",")]
-        for scheme, path in artifacts_of(options.model, schemes, threads).items():
+        own = artifacts_of(options.model, _parts(options.schemes), threads)
+        own |= {Path(path).stem: path for path in options.artifact}
+        for scheme, path in own.items():
             seated.append(Qeff(scheme, path, threads, options.kv_cache))
-        for bits in filter(None, (part.strip() for part in options.openvino.split(","))):
-            directory = _directory_of(options.model, folder)
-            python, group = options.peers_python, options.openvino_group_size
-            try:
-                seated.append(OpenVino(python, directory, bits, group, threads))
-            except Failed as failed:
-                _say(f"OpenVINO {bits} is not there: {failed}")
+        seated += _workers(options, folder, threads)
         if options.llama_bench:
             seated += [LlamaCpp(options.llama_bench, gguf, threads) for gguf in options.gguf]
         tests = parse_tests(options.tests, options.batch)
