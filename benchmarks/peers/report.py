@@ -32,6 +32,22 @@ def section(name: str, document: dict[str, Any], with_plot: bool) -> str:
     return "\n\n".join(part.strip() for part in parts)
 
 
+def profile_table(document: dict[str, Any]) -> str:
+    """What profile_program.py found, a column for each program."""
+    profiles = document["profiles"]
+    kinds = dict.fromkeys(kind for shares in profiles.values() for kind in shares)
+    lines = [
+        f"{document['machine']['cpu']}, {document['machine']['threads']} threads; share of the samples.",
+        "",
+    ]
+    lines.append("| | " + " | ".join(profiles) + " |")
+    lines.append("| --- |" + " --: |" * len(profiles))
+    for kind in kinds:
+        cells = [f"{shares.get(kind, 0):.1f} %" for shares in profiles.values()]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def read_measurements(folder: Path) -> dict[str, dict[str, Any]]:
     """Documents by name. A long measurement may be in parts: NAME.PART.json."""
     documents: dict[str, dict[str, Any]] = {}
@@ -55,14 +71,18 @@ def update(page: Path, folder: Path, with_plots: bool) -> list[str]:
     for name, document in read_measurements(folder).items():
         if f"<!-- begin {name} -->" not in text:
             continue
+        used.append(name)
         if document["kind"] == "llm-peers":
             text = replace_marked(text, name, to_markdown(document).strip())
-            used.append(name)
+            continue
+        if document["kind"] == "profile":
+            text = replace_marked(text, name, profile_table(document))
             continue
         if with_plots:
             write_plot(document, folder / f"{name}.png")
-        text = replace_marked(text, name, section(name, document, with_plots))
-        used.append(name)
+        text = replace_marked(
+            text, name, section(name, document, (folder / f"{name}.png").exists())
+        )
     page.write_text(text, encoding="utf-8")
     return used
 
