@@ -28,7 +28,9 @@ QEMU = ["qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"]
 LEAST_COSINE = 0.9999
 
 
-def embed(command: list[str], files: list[Path], hidden: int, level: str, threads: int) -> np.ndarray:
+def embed(
+    command: list[str], files: list[Path], hidden: int, level: str, threads: int
+) -> np.ndarray:
     environment = {**os.environ, "QEFF_MAX_ISA": level, "QEFF_NUM_THREADS": str(threads)}
     subprocess.run([*command, *map(str, files)], check=True, env=environment)
     return np.fromfile(files[-1], np.float32).reshape(-1, hidden)
@@ -51,7 +53,9 @@ def check(scheme: str, runs: list[tuple[list[str], str]], folder: Path) -> bool:
         one, two = (embed(command, files, hidden, level, threads) for threads in (1, 2))
         first = one if first is None else first
         cosine, same = lowest_cosine(first, one), one.tobytes() == two.tobytes()
-        print(f"{scheme:6} {level:12} cosine {cosine:.7f}  1 and 2 threads {'equal' if same else 'DIFFER'}")
+        print(
+            f"{scheme:6} {level:12} cosine {cosine:.7f}  1 and 2 threads {'equal' if same else 'DIFFER'}"
+        )
         right &= same and cosine >= LEAST_COSINE
     return right
 
@@ -59,7 +63,11 @@ def check(scheme: str, runs: list[tuple[list[str], str]], folder: Path) -> bool:
 def main() -> int:
     native, *arm = sys.argv[1:]
     runs = [([native], level) for level in qeff.cpu_info()["isa"]]
-    runs += [([*QEMU, program], level) for program in arm for level in ("portable", "neon_dot", "neon_i8mm")]
+    runs += [
+        ([*QEMU, program], level)
+        for program in arm
+        for level in ("portable", "neon_dot", "neon_i8mm")
+    ]
     with tempfile.TemporaryDirectory() as folder:
         results = [check(scheme, runs, Path(folder)) for scheme in ("int8", "int4", "fp8", "nf4")]
     return 0 if all(results) else 1

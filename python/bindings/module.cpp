@@ -16,6 +16,7 @@ namespace qeff::python {
 void bind_quant(py::module_& m);
 void bind_kernels(py::module_& m);
 void bind_roof(py::module_& m);
+void bind_tuning(py::module_& m);
 void bind_io(py::module_& m);
 void bind_text(py::module_& m);
 void bind_calib(py::module_& m);
@@ -111,6 +112,7 @@ PYBIND11_MODULE(_core, m) {
   bind_quant(m);
   bind_kernels(m);
   bind_roof(m);
+  bind_tuning(m);
   bind_io(m);
   bind_text(m);
   bind_calib(m);

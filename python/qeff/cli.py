@@ -214,7 +214,10 @@ def encode(
 def inspect(
     path: Annotated[
         str,
-        typer.Argument(metavar="PATH", help="A .qeff, .safetensors, GGUF or llama2.c file, or a model directory."),
+        typer.Argument(
+            metavar="PATH",
+            help="A .qeff, .safetensors, GGUF or llama2.c file, or a model directory.",
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -237,6 +240,21 @@ def info(
     from . import cli_work as work
 
     work.emit(work.machine_info(roof, num_cores), as_json, work.show_machine)
+
+
+@app.command()
+@guarded
+def tune(
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1.0, help="About how long to measure.")
+    ] = 10,
+    num_cores: Cores = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how this CPU likes its work cut, for all later runs on it."""
+    from . import cli_work as work
+
+    work.emit(work.tune_machine(seconds, num_cores), as_json, work.show_tuning)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from .auto import QEFFAutoModel
 from .causal import QEFFAutoModelForCausalLM
 from .causal_native import is_language_model, names_language_model, resolve_language_model
 from .config import AffineConfig, Config
-from .cpu import cpu_info, roof
+from .cpu import cpu_info, roof, tune, tuning
 from .resolve import resolve_model
 from .schemes import resolve_config, resolve_language_model_config
 from .sts import sts_score
@@ -159,6 +159,7 @@ def machine_info(with_roof: bool = False, num_cores: int | None = None) -> Docum
         **cpu_info(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "tuning": tuning(),
     }
     return document | {"roof": roof(num_cores)} if with_roof else document
 
@@ -260,10 +261,26 @@ def show_facts(document: Document) -> None:
         print(f"{name:<{width}}  {text}")
 
 
+def tune_machine(seconds: float, num_cores: int | None) -> Document:
+    """The document of ``qeff tune``."""
+    before = tuning()
+    found, path = tune(num_cores, seconds)
+    return {"file": str(path), "before": before, "tuning": found}
+
+
+def show_tuning(document: Document) -> None:
+    """Values before and now, then where they are kept."""
+    found, before = document["tuning"], document["before"]
+    rows = [(name, str(before[name]), str(value)) for name, value in found.items()]
+    _table(("", "before", "measured"), rows, ("before", "measured"))
+    print(f"kept in {document['file']}")
+
+
 def show_machine(document: Document) -> None:
     """The facts of ``qeff info``, and the roof if it was measured."""
     measured = document.pop("roof", None)
-    show_facts(document)
+    values = ", ".join(f"{name}={value}" for name, value in document.pop("tuning").items())
+    show_facts({**document, "tuning": values})
     if measured is None:
         return
     rates = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any, TypedDict
 
 from . import _core
@@ -54,6 +56,42 @@ def roof(num_cores: int | None = None) -> dict[str, Any]:
         thread and ``all`` threads; what the CPU lacks is left out.
     """
     return _core.measure_roof(None, thread_count(num_cores))
+
+
+def tuning() -> dict[str, int]:
+    """The numbers that decide which kernel multiplies and how work is cut; results never depend on them.
+
+    Defaults, over them the file that :func:`tune` wrote for this CPU, over both ``QEFF_TUNING``
+    (``"part_work=2000000,byte_rows=8"``).
+
+    Raises:
+        ValueError: the file or ``QEFF_TUNING`` is malformed.
+    """
+    return _values(_core.tuning())
+
+
+def tune(num_cores: int | None = None, seconds: float = 10) -> tuple[dict[str, int], Path]:
+    """Measures them, with nothing else running, and keeps them for every later process on this CPU.
+
+    Args:
+        num_cores: threads; None or 0: all.
+        seconds: about how long to measure.
+
+    Returns:
+        The values found and the file they were written to.
+    """
+    found = _core.measure_tuning(seconds, thread_count(num_cores))
+    path = Path(_core.tuning_file())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(found, encoding="utf-8")
+    beside.replace(path)
+    return _values(found), path
+
+
+def _values(text: str) -> dict[str, int]:
+    pairs = (line.split("=") for line in text.splitlines())
+    return {name: int(value) for name, value in pairs}
 
 
 def thread_count(num_cores: int | None) -> int:

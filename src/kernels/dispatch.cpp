@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu.hpp"
+#include "kernels/load_tuning.hpp"
 #include "kernels/self_test.hpp"
 #include "kernels/tables.hpp"
 #include "qeff/core/error.hpp"
@@ -84,7 +85,11 @@ const KernelTable& table(Isa isa) {
 
 const KernelTable& active() {
   if (const KernelTable* t = chosen.load(std::memory_order_acquire)) return *t;
-  static const KernelTable& first = strongest(std::getenv("QEFF_MAX_ISA"));
+  static const KernelTable& first = []() -> const KernelTable& {
+    const KernelTable& t = strongest(std::getenv("QEFF_MAX_ISA"));
+    load_tuning(t.isa);
+    return t;
+  }();
   return first;
 }
 

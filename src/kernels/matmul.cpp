@@ -7,6 +7,7 @@
 #include "qeff/kernels/explain.hpp"
 #include "qeff/kernels/isa.hpp"
 #include "qeff/kernels/table.hpp"
+#include "qeff/kernels/tuning.hpp"
 
 namespace qeff {
 namespace {
@@ -15,13 +16,6 @@ using kernels::Activations;
 using kernels::GemmArgs;
 using kernels::KernelTable;
 using kernels::PackedView;
-
-/// Prepared activations of one call stay below this, so that they live in the second-level cache.
-constexpr std::size_t kMostActivationBytes = std::size_t{1} << 20;
-/// Products below which handing work to another thread costs more than it saves.
-constexpr std::size_t kLeastParallelWork = 200'000;
-/// Products of one part of a large matmul: short enough that no thread waits long for another's last part.
-constexpr std::size_t kPartWork = 1'000'000;
 
 /// Memory of this thread, reused by all calls.
 struct Workspace {
@@ -47,7 +41,7 @@ void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& 
   space.a_scales.reserve(rows * w.groups() * sizeof(float));
   std::byte* a = space.a.data();
   float* scales = space.a_scales.as<float>();
-  const std::size_t parts = rows * w.k < kLeastParallelWork ? 1 : std::min(rows, executor.threads());
+  const std::size_t parts = rows * w.k < kernels::tuning().parallel_work ? 1 : std::min(rows, executor.threads());
   executor.run(parts, [&](std::size_t part) {
     const std::size_t first = rows * part / parts, last = rows * (part + 1) / parts;
     t.prepare_rows(w, rows, x.row(begin), static_cast<std::size_t>(x.row_stride), first, last, a, scales);
@@ -58,8 +52,8 @@ void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& 
 void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Executor& executor) {
   const PackedView& w = *args.weights;
   const std::size_t work = rows * w.n * w.k, panels = w.panels();
-  const std::size_t wanted = std::max(executor.threads() * 3, work / kPartWork);
-  const std::size_t parts = work < kLeastParallelWork ? 1 : std::min((panels + 1) / 2, wanted);
+  const std::size_t wanted = std::max(executor.threads() * 3, work / kernels::tuning().part_work);
+  const std::size_t parts = work < kernels::tuning().parallel_work ? 1 : std::min((panels + 1) / 2, wanted);
   executor.run(parts, [&](std::size_t part) {
     AlignedBuffer& scratch = workspace().scratch;
     scratch.reserve(t.scratch_bytes(w, rows));
@@ -78,7 +72,7 @@ void matmul(MatrixView<const float> x, const PackedView& w, MatrixView<float> y,
   check(x, w, y);
   const KernelTable& t = kernels::active();
   Workspace& space = workspace();
-  const std::size_t block = std::max<std::size_t>(64, kMostActivationBytes / t.row_bytes(w, x.rows));
+  const std::size_t block = std::max<std::size_t>(64, kernels::tuning().activation_bytes / t.row_bytes(w, x.rows));
   for (std::size_t m = 0; m < x.rows; m += block) {
     const std::size_t rows = std::min(block, x.rows - m);
     prepare(t, x, w, m, rows, space, executor);

@@ -13,7 +13,9 @@ CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 def relative_links(text):
     """Targets of the links in Markdown that point into the checkout."""
     targets = LINK.findall(CODE_BLOCK.sub("", text))
-    return [t.split("#")[0] for t in targets if "://" not in t and not t.startswith(("#", "mailto:"))]
+    return [
+        t.split("#")[0] for t in targets if "://" not in t and not t.startswith(("#", "mailto:"))
+    ]
 
 
 def machine_paths(text):
@@ -22,11 +24,18 @@ def machine_paths(text):
 
 
 def check(root):
-    files = [*root.glob("*.md"), *(p for d in ("docs", "benchmarks", "examples") for p in (root / d).rglob("*.md"))]
+    files = [
+        *root.glob("*.md"),
+        *(p for d in ("docs", "benchmarks", "examples") for p in (root / d).rglob("*.md")),
+    ]
     for path in sorted(files):
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(root)
-        yield from (f"{name}: {t} does not exist" for t in relative_links(text) if not (path.parent / t).exists())
+        yield from (
+            f"{name}: {t} does not exist"
+            for t in relative_links(text)
+            if not (path.parent / t).exists()
+        )
         yield from (f"{name}: {p} is a path of one machine" for p in machine_paths(text))
 
 

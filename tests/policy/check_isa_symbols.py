@@ -68,7 +68,9 @@ def main():
             problems += [f"{isa}: weak symbol {one}" for one in leaked(symbols, isa)]
         elif build == "release":
             listing = run(arguments.objdump, "-d", "--no-show-raw-insn", path)
-            problems += [f"{isa}: no {one} in the code" for one in missing_instructions(listing, isa)]
+            problems += [
+                f"{isa}: no {one} in the code" for one in missing_instructions(listing, isa)
+            ]
     print("\n".join(problems) or f"{len(arguments.objects)} objects as promised")
     return 1 if problems else 0
 

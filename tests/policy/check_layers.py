@@ -50,7 +50,9 @@ def read(root):
     for base in (root / "include" / "qeff", root / "src"):
         for path in sorted(base.rglob("*.[hc]pp")):
             parts = path.relative_to(base).parts
-            if len(parts) > 1:  # files beside the rooms (qeff.hpp, version.hpp) include rooms, not the reverse
+            if (
+                len(parts) > 1
+            ):  # files beside the rooms (qeff.hpp, version.hpp) include rooms, not the reverse
                 yield path.relative_to(root), parts[0], path.read_text(encoding="utf-8")
 
 

@@ -22,8 +22,14 @@ def too_long(sizes, exceptions):
 
 
 def measure(root):
-    files = [path for folder in FOLDERS for path in (root / folder).rglob("*") if path.suffix in SUFFIXES]
-    return {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8").count("\n") for p in files if p.is_file()}
+    files = [
+        path for folder in FOLDERS for path in (root / folder).rglob("*") if path.suffix in SUFFIXES
+    ]
+    return {
+        p.relative_to(root).as_posix(): p.read_text(encoding="utf-8").count("\n")
+        for p in files
+        if p.is_file()
+    }
 
 
 def main():

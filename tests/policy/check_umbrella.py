@@ -28,7 +28,9 @@ def main():
     if arguments.write:
         umbrella.write_text(text, encoding="utf-8")
     if umbrella.read_text(encoding="utf-8") != text:
-        print("include/qeff/qeff.hpp is not the list of public headers; run check_umbrella.py --root . --write")
+        print(
+            "include/qeff/qeff.hpp is not the list of public headers; run check_umbrella.py --root . --write"
+        )
         return 1
     print(f"{len(headers)} headers in the umbrella")
     return 0

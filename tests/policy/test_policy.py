@@ -13,7 +13,8 @@ class Layers(unittest.TestCase):
     def test_include_against_the_order_is_reported(self):
         text = '#include "qeff/io/artifact.hpp"\n#include <vector>\n'
         self.assertEqual(
-            list(check_layers.violations([("a.hpp", "core", text)])), ["a.hpp: core may not include io"]
+            list(check_layers.violations([("a.hpp", "core", text)])),
+            ["a.hpp: core may not include io"],
         )
 
     def test_include_with_the_order_is_fine(self):
@@ -66,7 +67,9 @@ class Symbols(unittest.TestCase):
 
     def test_missing_instruction_is_reported(self):
         self.assertEqual(check_isa_symbols.missing_instructions("  vpdpbusd %ymm0", "avx_vnni"), [])
-        self.assertEqual(check_isa_symbols.missing_instructions("  addps %xmm0", "avx_vnni"), ["vpdpbusd"])
+        self.assertEqual(
+            check_isa_symbols.missing_instructions("  addps %xmm0", "avx_vnni"), ["vpdpbusd"]
+        )
 
 
 if __name__ == "__main__":

@@ -403,7 +403,10 @@ def test_qeff_compile_knows_a_language_model(llama: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert {row["scheme"] for row in qeff.load(out).explain()} == {"i8", "i8 g64"}
     assert qeff.load(out).generate([5, 6], max_new_tokens=2).shape == (2,)
-    for arguments in (("encode", out), ("compile", llama, tmp_path / "x.qeff", "--pooling", "mean")):
+    for arguments in (
+        ("encode", out),
+        ("compile", llama, tmp_path / "x.qeff", "--pooling", "mean"),
+    ):
         refused = run(*arguments, text="a")
         assert refused.returncode == 3
         assert "causal language model" in refused.stderr

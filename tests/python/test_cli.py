@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import qeff
 
-VERBS = ["quantize", "compile", "encode", "inspect", "info", "explain", "eval", "eval sts"]
+VERBS = ["quantize", "compile", "encode", "inspect", "info", "tune", "explain", "eval", "eval sts"]
 VERBS += ["bench", "bench kernels", "bench llm", "bench model"]
 
 
@@ -51,9 +51,29 @@ def test_help_is_quick(verb: str) -> None:
     assert float(done.stderr.split()[-1]) < 0.5
 
 
+def test_tuning_is_kept_for_later_runs_and_overridden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QEFF_CACHE", str(tmp_path / "cache"))
+    measured = document("tune", "--seconds", "1", "--num-cores", "1")
+    assert Path(measured["file"]).parent == tmp_path / "cache"
+    assert document("info")["tuning"] == measured["tuning"]
+    monkeypatch.setenv("QEFF_TUNING", "part_work=1234567")
+    assert document("info")["tuning"] == measured["tuning"] | {"part_work": 1234567}
+    assert "part_work=1234567" in run("info").stdout
+    monkeypatch.setenv("QEFF_TUNING", "part_work=x")
+    assert 'QEFF_TUNING: part_work is "x", not a whole number' in run("info").stderr
+    monkeypatch.delenv("QEFF_TUNING")
+    Path(measured["file"]).write_text("speed=11\n")
+    broken = run("info")
+    assert broken.returncode == 3
+    assert measured["file"] in broken.stderr
+    assert "qeff tune" in broken.stderr
+
+
 def test_info_is_one_json_document() -> None:
     info = document("info")
-    assert {"qeff", "model", "isa", "active", "cores", "python", "system"} == set(info)
+    assert {"qeff", "model", "isa", "active", "cores", "python", "system", "tuning"} == set(info)
 
 
 def test_quantize_writes_what_was_asked_for(tiny_bert: Path, tmp_path: Path) -> None:

@@ -60,17 +60,26 @@ FAMILIES = {
     "qwen3": ("Qwen3", SIZES | {"head_dim": 32}),
     "smollm3": ("SmolLM3", SIZES | {"num_hidden_layers": 4}),
     "gemma": ("Gemma", SIZES | {"head_dim": 16}),
-    "gemma2": ("Gemma2", SIZES | {"head_dim": 16, "sliding_window": 13, "query_pre_attn_scalar": 24}),
+    "gemma2": (
+        "Gemma2",
+        SIZES | {"head_dim": 16, "sliding_window": 13, "query_pre_attn_scalar": 24},
+    ),
     "gemma3_text": (
         "Gemma3Text",
         SIZES | {"head_dim": 16, "sliding_window": 13, "num_hidden_layers": 7},
     ),
     "phi3": ("Phi3", SIZES),
     "phi3_partial_rope": ("Phi3", SIZES | rope("default", partial_rotary_factor=0.5)),
-    "gpt2": ("GPT2", {"vocab_size": VOCAB, "n_embd": 48, "n_layer": 2, "n_head": 3, "n_positions": 128}),
+    "gpt2": (
+        "GPT2",
+        {"vocab_size": VOCAB, "n_embd": 48, "n_layer": 2, "n_head": 3, "n_positions": 128},
+    ),
     "opt": ("OPT", OTHER | {"ffn_dim": 96, "word_embed_proj_dim": 48}),
     "gpt_neox": ("GPTNeoX", OTHER | {"intermediate_size": 96}),
-    "gpt_neox_sequential": ("GPTNeoX", OTHER | {"intermediate_size": 96, "use_parallel_residual": False}),
+    "gpt_neox_sequential": (
+        "GPTNeoX",
+        OTHER | {"intermediate_size": 96, "use_parallel_residual": False},
+    ),
 }
 IDS = np.random.default_rng(0).integers(2, VOCAB, 90).astype(np.int32)
 
@@ -80,7 +89,9 @@ def random_model(family: str, directory: Path):
     name, sizes = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**sizes)
     torch.manual_seed(7)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    model = transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager"
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.15))
@@ -101,7 +112,9 @@ def logits_of(model: _core.CausalLm, step: int = 1000, **options: object) -> np.
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_those_of_transformers_however_the_tokens_are_cut(family: str, tmp_path: Path) -> None:
+def test_logits_are_those_of_transformers_however_the_tokens_are_cut(
+    family: str, tmp_path: Path
+) -> None:
     reference = random_model(family, tmp_path)
     with torch.no_grad():
         expected = reference(torch.tensor(IDS[None].astype(np.int64))).logits[0].numpy()
@@ -134,7 +147,13 @@ def test_a_sequence_does_not_see_its_neighbours(threads: int, tmp_path: Path) ->
     "config",
     [
         {"method": "affine", "bits": 8},
-        {"method": "affine", "bits": 4, "group_size": 16, "symmetric": False, "activations": "int8"},
+        {
+            "method": "affine",
+            "bits": 4,
+            "group_size": 16,
+            "symmetric": False,
+            "activations": "int8",
+        },
         {"method": "gptq", "bits": 4, "group_size": 16},
         {"method": "gptq", "bits": 4, "group_size": 16, "propagate": False},
         {"method": "autoround", "bits": 4, "group_size": 16, "iters": 3, "batch_size": 2},
@@ -145,7 +164,9 @@ def test_a_sequence_does_not_see_its_neighbours(threads: int, tmp_path: Path) ->
     ids=lambda config: "-".join(str(value) for value in config.values()),
 )
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox", "phi3"])
-def test_every_method_stays_close_to_float(family: str, config: dict[str, object], tmp_path: Path) -> None:
+def test_every_method_stays_close_to_float(
+    family: str, config: dict[str, object], tmp_path: Path
+) -> None:
     random_model(family, tmp_path)
     expected = logits_of(compiled(tmp_path), kv_cache="f32")
     rng = np.random.default_rng(1)
@@ -177,7 +198,9 @@ def test_missing_tensors_are_named(tmp_path: Path) -> None:
         ({"vocab_size": 98}, r"has shape \[97, 48\]; config.json asks for \[98, 48\]"),
     ],
 )
-def test_configs_without_a_native_form_say_why(change: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_configs_without_a_native_form_say_why(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
     random_model("llama", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | change))

@@ -32,7 +32,11 @@ DISTILBERT = {
 FAMILIES = {
     "bert": ("BertConfig", "BertModel", SIZES),
     "bert_tanh": ("BertConfig", "BertModel", SIZES | {"hidden_act": "gelu_new"}),
-    "roberta": ("RobertaConfig", "RobertaModel", SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
+    "roberta": (
+        "RobertaConfig",
+        "RobertaModel",
+        SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
+    ),
     "xlm-roberta": ("XLMRobertaConfig", "XLMRobertaModel", SIZES | {"type_vocab_size": 1}),
     "camembert": ("CamembertConfig", "CamembertModel", SIZES),
     "distilbert": ("DistilBertConfig", "DistilBertModel", DISTILBERT),
@@ -66,7 +70,12 @@ def packed(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def torch_states(model, rows: list[np.ndarray], **more) -> np.ndarray:
     with torch.no_grad():
         return np.concatenate(
-            [model(input_ids=torch.tensor(r[None].astype(np.int64)), **more).last_hidden_state[0].numpy() for r in rows]
+            [
+                model(input_ids=torch.tensor(r[None].astype(np.int64)), **more)
+                .last_hidden_state[0]
+                .numpy()
+                for r in rows
+            ]
         )
 
 
@@ -128,7 +137,10 @@ def test_progress_counts_to_the_total(tmp_path: Path) -> None:
     random_model("bert", tmp_path / "model")
     seen: list[tuple[int, int, str]] = []
     _core.compile_encoder(
-        str(tmp_path / "model"), str(tmp_path / "m.qeff"), {}, progress=lambda *step: seen.append(step)
+        str(tmp_path / "model"),
+        str(tmp_path / "m.qeff"),
+        {},
+        progress=lambda *step: seen.append(step),
     )
     assert [done for done, _, _ in seen] == list(range(seen[0][1]))
     assert seen[1][2] == "layers.0.qkv"
@@ -138,7 +150,9 @@ def test_an_id_outside_the_vocabulary_is_named(tmp_path: Path) -> None:
     random_model("bert", tmp_path / "model")
     _core.compile_encoder(str(tmp_path / "model"), str(tmp_path / "m.qeff"), {})
     encoder = _core.Encoder(str(tmp_path / "m.qeff"))
-    with pytest.raises(ValueError, match="id 60 at token 1 of sequence 0 is outside the vocabulary of 60"):
+    with pytest.raises(
+        ValueError, match="id 60 at token 1 of sequence 0 is outside the vocabulary of 60"
+    ):
         encoder.embed(np.array([1, 60], np.int32), np.array([0, 2]))
 
 
@@ -190,6 +204,11 @@ def test_minilm_embeds_as_torch_does(
     cosines = []
     for sentence, ours in zip(SENTENCES, encoder.encode(SENTENCES, None), strict=True):
         with torch.no_grad():
-            theirs = model(**tokenizer(sentence, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
+            theirs = (
+                model(**tokenizer(sentence, return_tensors="pt"))
+                .last_hidden_state[0]
+                .mean(0)
+                .numpy()
+            )
         cosines.append(ours @ theirs / np.linalg.norm(theirs))
     assert np.mean(cosines) > least

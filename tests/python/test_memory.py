@@ -32,9 +32,13 @@ def test_a_process_that_encodes_needs_the_artifact_and_40_mib(
     minilm: Path, tmp_path: Path, scheme: str
 ) -> None:
     artifact = tmp_path / "minilm.qeff"
-    qeff.QEFFAutoModel.from_pretrained(minilm).compile(artifact, quantization=scheme, progress=False)
+    qeff.QEFFAutoModel.from_pretrained(minilm).compile(
+        artifact, quantization=scheme, progress=False
+    )
     command = [sys.executable, "-c", PEAK, str(artifact)]
     result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert result["frameworks"] == []
     assert result["grown"] <= artifact.stat().st_size + 40 * MIB
-    print(f"{scheme}: {result['grown'] / 1e6:.1f} MB, artifact {artifact.stat().st_size / 1e6:.1f} MB")
+    print(
+        f"{scheme}: {result['grown'] / 1e6:.1f} MB, artifact {artifact.stat().st_size / 1e6:.1f} MB"
+    )

@@ -9,6 +9,7 @@
 #include "kernels/bodies/tile.inl.hpp"
 #include "qeff/core/macros.hpp"
 #include "qeff/kernels/packed_weights.hpp"
+#include "qeff/kernels/tuning.hpp"
 
 namespace qeff::kernels {
 
@@ -30,10 +31,7 @@ inline constexpr std::size_t kNibbleUnit = 32;
 template <class S>
 struct Rows {
   /// A policy with tiles of its own multiplies many rows of signed codes faster.
-  static constexpr std::size_t kMostNibbleRows = requires { typename S::Tile; } ? 4 : ~std::size_t{0};
-
-  /// Up to so many rows, widening the weights to words costs more than products of words save.
-  static constexpr std::size_t kMostByteRows = 16;
+  static constexpr bool kTiles = requires { typename S::Tile; };
 
   QEFF_INLINE static RowForm form(const PackedView& w, std::size_t rows) noexcept {
     const bool whole_units = w.group_size == w.k || w.group_size % kNibbleUnit == 0;
@@ -41,8 +39,8 @@ struct Rows {
     if (w.activations == Activations::bf16 && S::kNibbleWords && whole_units && group(w) <= most_word_group(w.format))
       return RowForm::nibble_words;
     if (w.activations != Activations::int8) return RowForm::floats;
-    if (nibbles && rows <= kMostNibbleRows) return RowForm::nibbles;
-    return S::kWide && rows > kMostByteRows ? RowForm::words : RowForm::quantized;
+    if (nibbles && !(kTiles && rows > tuning().nibble_rows)) return RowForm::nibbles;
+    return S::kWide && rows > tuning().byte_rows ? RowForm::words : RowForm::quantized;
   }
 
   /// Bytes of one row, a multiple of 64.

@@ -6,6 +6,7 @@
 #include "qeff/core/macros.hpp"
 #include "qeff/kernels/packed_weights.hpp"
 #include "qeff/kernels/table.hpp"
+#include "qeff/kernels/tuning.hpp"
 
 namespace qeff::emulated {
 using namespace kernels;
