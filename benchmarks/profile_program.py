@@ -76,6 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="profiles are added to this file")
     parser.add_argument("--name", default="", help="of the profile; default: the program's")
+    parser.add_argument("--threads", type=int, default=2, help="of the program, for the table")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -83,7 +84,7 @@ def main() -> int:
         parser.error("which program?")
     document: dict[str, object] = {
         "kind": "profile",
-        "machine": describe_machine(2, None),
+        "machine": describe_machine(options.threads, None),
         "profiles": {},
     }
     if options.json and options.json.exists():

@@ -5,8 +5,9 @@
         --llama-bench PATH --gguf model-Q4_0.gguf --gguf model-Q8_0.gguf --json llm.json
 
 MODEL is a Hugging Face directory or a GGUF file; OpenVINO needs the package optimum-intel in the environment of
-``--peers-python``, torch needs transformers there, and both get a GGUF as a directory in bfloat16. Every round goes around the table in another order
-(qeff.bench.rounds); the ratio is qeff's median over that of the best peer in the same test and run.
+``--peers-python``, torch needs transformers there, and both get a GGUF as a directory in bfloat16. ``--artifact``
+seats artifacts of qeff compiled before. Every round goes around the table in another order (qeff.bench.rounds); the
+ratio is qeff's median over that of the best peer in the same test and run.
 """
 
 from __future__ import annotations

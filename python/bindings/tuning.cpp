@@ -29,7 +29,6 @@ void bind_tuning(py::module_& m) {
   m.def(
       "measure_tuning",
       [](double seconds, std::size_t threads) {
-        (void)kernels::active();
         Executor& executor = executor_of(threads);
         const py::gil_scoped_release unlocked;
         return kernels::to_string(kernels::measure_tuning(seconds, executor));

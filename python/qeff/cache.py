@@ -11,6 +11,7 @@ from typing import Any
 
 from . import _core
 from ._core import QeffError
+from .atomic_text import write_text
 from .report import Report
 
 __all__ = ["artifact_path", "fingerprint", "read_report", "reusable", "write_report"]
@@ -67,10 +68,7 @@ def _report_path(artifact: Path) -> Path:
 
 def write_report(artifact: Path, report: Report) -> None:
     """Keeps the report of a cached artifact beside it."""
-    target = _report_path(artifact)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(report.to_json(), encoding="utf-8")
-    temporary.replace(target)
+    write_text(_report_path(artifact), report.to_json())
 
 
 def read_report(artifact: Path) -> Report | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any, TypedDict
 
 from . import _core
 from ._core import InvalidArgument
+from .atomic_text import write_text
 
 _log = logging.getLogger("qeff")
 _said: set[int] = set()
@@ -83,9 +83,7 @@ def tune(num_cores: int | None = None, seconds: float = 10) -> tuple[dict[str, i
     found = _core.measure_tuning(seconds, thread_count(num_cores))
     path = Path(_core.tuning_file())
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(found, encoding="utf-8")
-    beside.replace(path)
+    write_text(path, found)
     return _values(found), path
 
 

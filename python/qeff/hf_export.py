@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from . import _core
 from ._core import FormatError, InvalidArgument
+from .atomic_text import write_text
 
 __all__ = ["export_huggingface"]
 
 _TEXTS = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 _DTYPES = ("bfloat16", "float16", "float32")
-
-
-def _write_text(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _encode(values: _core.Floats, dtype: str, name: str, path: str) -> tuple[_core.Array, str]:
@@ -80,6 +65,6 @@ def export_huggingface(
     )
     for name in _TEXTS:
         if text := checkpoint.read_text(name):
-            _write_text(directory / name, text)
-    _write_text(directory / "config.json", json.dumps(config, indent=2) + "\n")
+            write_text(directory / name, text)
+    write_text(directory / "config.json", json.dumps(config, indent=2) + "\n")
     return directory

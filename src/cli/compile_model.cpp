@@ -142,7 +142,7 @@ std::string compiled_path(const ModelOptions& options) {
   const std::string stem = fs::absolute(options.model).lexically_normal().stem().string();
   const fs::path out =
       made_cache_directory() / fmt::format("{}-{}-run-{}.qeff", stem.empty() ? "model" : stem,
-                                      options.quantization, fingerprint(options, recipe));
+                                           options.quantization, fingerprint(options, recipe));
   if (is_whole_artifact(out)) return out.string();
   TokenBatch tokens;
   if (recipe.needs_calibration()) tokens = calibration_tokens(options, *checkpoint);

@@ -100,6 +100,9 @@ std::string tuning_file_of(Isa isa) {
 
 std::string tuning_file() { return tuning_file_of(active().isa); }
 
-void set_tuning(const std::optional<Tuning>& tuning) { tuning_in_use = tuning.value_or(loaded); }
+void set_tuning(const std::optional<Tuning>& tuning) {
+  (void)active();  // which would load over it later
+  tuning_in_use = tuning.value_or(loaded);
+}
 
 }  // namespace qeff::kernels

@@ -74,9 +74,8 @@ class CacheAttention {
   /// Segments of keys that are tasks of their own: those that the piece sees, or one for all.
   [[nodiscard]] Segments segments(const Piece& p) const {
     if (!split_) return {};
-    const std::size_t first = p.first();
-    const std::size_t seen = window_ != 0 && first >= window_ ? (first - window_ + 1) / kAttentionSegment : 0;
-    return {seen, (first + p.count - 1) / kAttentionSegment + 1 - seen};
+    const std::size_t first = kernels::first_visible_key(window_, p.first()) / kAttentionSegment;
+    return {first, (p.first() + p.count - 1) / kAttentionSegment + 1 - first};
   }
 
   /// Memory for the sums of all segments of at most `heads` heads of pieces, then a count of those done for each.

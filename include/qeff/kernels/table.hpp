@@ -60,6 +60,11 @@ inline constexpr std::size_t kAttentionSegment = 256;
   return (head_dim + 15) / 16 * 16 + 16;
 }
 
+/// The first key that the token at `position` sees; window 0: all.
+[[nodiscard]] QEFF_INLINE constexpr std::size_t first_visible_key(std::size_t window, std::size_t position) noexcept {
+  return window != 0 && position >= window ? position - window + 1 : 0;
+}
+
 /// Causal attention of consecutive new tokens of one sequence, for the query heads that share one head
 /// of keys and values.
 ///

@@ -138,7 +138,7 @@ class CachedAttention {
     return args.first + row / args.heads;
   }
   QEFF_INLINE static std::size_t first_key(const Args& args, std::size_t position) noexcept {
-    return args.window != 0 && position >= args.window ? position - args.window + 1 : 0;
+    return first_visible_key(args.window, position);
   }
 
   template <class Lines>

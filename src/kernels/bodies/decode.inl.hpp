@@ -25,7 +25,7 @@ struct Decode {
   static void expand_nibbles(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
     if (w.format == WeightFormat::cb4) {
       alignas(64) std::int8_t table[16];
-      round_codebook(w, 127, table);
+      round_codebook(w, codebook_step(w), table);
       return each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
         S::store_bytes(out + l * 64, S::lookup_bytes(table, code));
       });
@@ -50,11 +50,11 @@ struct Decode {
     return largest > 0.0f ? largest / static_cast<float>(limit) : 1.0f;
   }
 
-  /// table[i] = round(codebook[i] / codebook_step)
+  /// table[i] = round(codebook[i] / step)
   template <class Code>
-  static void round_codebook(const PackedView& w, std::size_t limit, Code* table) noexcept {
+  static void round_codebook(const PackedView& w, float step, Code* table) noexcept {
     alignas(64) std::int32_t codes[16];
-    S::store(codes, S::round(S::div(S::load(w.codebook), S::set1(codebook_step(w, limit)))));
+    S::store(codes, S::round(S::div(S::load(w.codebook), S::set1(step))));
     for (int i = 0; i < 16; ++i) table[i] = static_cast<Code>(codes[i]);
   }
 

@@ -20,9 +20,9 @@ struct ByteProducts {
   using Code = std::int8_t;
   static constexpr bool kZeroPoints = true;
 
+  static constexpr float step = 1.0f;  ///< What a product of 1 and 1 stands for before the scales.
+
   explicit ByteProducts(const PackedView&) noexcept {}
-  /// What a product of 1 and 1 stands for before the scales.
-  static float step(const PackedView&) noexcept { return 1.0f; }
 
   /// sums += 8 lines, in the low or the high nibbles of `lines`, times the activations at `a`.
   template <int kR, bool kHigh>
@@ -72,9 +72,9 @@ struct WordProducts : Codes {
 template <class S>
 struct PlainWords {
   static constexpr bool kZeroPoints = true;
+  static constexpr float step = 1.0f;
 
   explicit PlainWords(const PackedView&) noexcept {}
-  static float step(const PackedView&) noexcept { return 1.0f; }
 
   template <bool kHigh>
   QEFF_INLINE static void words(typename S::Bytes both, typename S::Words& even, typename S::Words& odd) noexcept {
@@ -87,18 +87,25 @@ struct PlainWords {
 template <class S>
 struct CodebookWords {
   static constexpr bool kZeroPoints = false;
-  typename S::WordTable table;
+  float step;
+  typename S::Bytes low, high;  // tables of the integers' bytes
 
-  explicit CodebookWords(const PackedView& w) noexcept {
+  explicit CodebookWords(const PackedView& w) noexcept : step(Decode<S>::codebook_step(w, kCodebookWord)) {
     std::int16_t codes[16];
-    Decode<S>::round_codebook(w, kCodebookWord, codes);
-    table = S::load_table(codes);
+    std::int8_t low_bytes[16], high_bytes[16];
+    Decode<S>::round_codebook(w, step, codes);
+    for (int i = 0; i < 16; ++i) {
+      low_bytes[i] = static_cast<std::int8_t>(codes[i]);
+      high_bytes[i] = static_cast<std::int8_t>(codes[i] >> 8);
+    }
+    low = S::load_table(low_bytes);
+    high = S::load_table(high_bytes);
   }
-  static float step(const PackedView& w) noexcept { return Decode<S>::codebook_step(w, kCodebookWord); }
 
   template <bool kHigh>
   QEFF_INLINE void words(typename S::Bytes both, typename S::Words& even, typename S::Words& odd) const noexcept {
-    S::lookup_words(table, kHigh ? S::high_nibbles(both) : S::low_nibbles(both), even, odd);
+    const auto index = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
+    S::join_bytes(S::lookup(low, index), S::lookup(high, index), even, odd);
   }
 };
 
@@ -112,23 +119,23 @@ class Nibbles {
  public:
   /// Rows [m_begin, m_end) of panel `panel`.
   static void panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel) noexcept {
+    const Products products(*args.weights);
     for (std::size_t m = m_begin; m < m_end; m += kRows) {
       const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
       alignas(64) float block[kRows * kPanel];
-      by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, m, panel, block); });
+      by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, products, m, panel, block); });
       if (args.accumulators == nullptr) finish<S>(args, m, rows, panel, block, nullptr);
     }
   }
 
  private:
   template <int kR>
-  static void block_of(const GemmArgs& args, std::size_t m, std::size_t panel, float* block) noexcept {
+  static void block_of(const GemmArgs& args, const Products products, std::size_t m, std::size_t panel,
+                       float* block) noexcept {
     const PackedView& w = *args.weights;
     const std::size_t pitch = Rows<S>::bytes(w, args.rows), groups = w.groups();
     const std::byte* a = args.a + m * pitch;
     const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
-    const Products products(w);
-    const float step = Products::step(w);
     F32 total[kR];
     for (auto& t : total) t = S::set1(0.0f);
     for (std::size_t g = 0; g < groups; ++g) {
@@ -148,7 +155,7 @@ class Nibbles {
       }
       if (args.accumulators != nullptr && g == args.group)
         for (int r = 0; r < kR; ++r) store_accumulators<S>(args, m + static_cast<std::size_t>(r), panel, sums[r]);
-      const F32 scale = S::mul(S::load(w.scales + at), S::set1(step));
+      const F32 scale = S::mul(S::load(w.scales + at), S::set1(products.step));
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
         const F32 both = S::mul(scale, S::set1(args.a_scales[(m + static_cast<std::size_t>(r)) * groups + g]));

@@ -256,27 +256,15 @@ struct Avx2 {
     store256(p, _mm256_shuffle_epi8(words(q), spread));
   }
 
-  struct WordTable { __m256i low, high; };  ///< The bytes of 16 words.
-
-  QEFF_INLINE static WordTable load_table(const std::int16_t* words) noexcept {
-    alignas(16) std::uint8_t low[16], high[16];
-    for (int i = 0; i < 16; ++i) {
-      low[i] = static_cast<std::uint8_t>(words[i]);
-      high[i] = static_cast<std::uint8_t>(words[i] >> 8);
-    }
-    return {_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low))),
-            _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(high)))};
-  }
-  /// The words at indices in 0..15, in the order of even_nibbles and odd_nibbles.
-  QEFF_INLINE static void lookup_words(const WordTable& t, Bytes index, Words& even, Words& odd) noexcept {
-    const __m256i low = _mm256_set1_epi16(255);
-    const auto one = [&](__m256i i, __m256i& e, __m256i& o) QEFF_INLINE_LAMBDA {
-      const __m256i l = _mm256_shuffle_epi8(t.low, i), h = _mm256_shuffle_epi8(t.high, i);
-      e = _mm256_or_si256(_mm256_and_si256(l, low), _mm256_slli_epi16(h, 8));
-      o = _mm256_or_si256(_mm256_srli_epi16(l, 8), _mm256_andnot_si256(low, h));
+  /// Words of their low and high bytes, in the order of even_nibbles and odd_nibbles.
+  QEFF_INLINE static void join_bytes(Bytes low, Bytes high, Words& even, Words& odd) noexcept {
+    const __m256i mask = _mm256_set1_epi16(255);
+    const auto one = [&](__m256i l, __m256i h, __m256i& e, __m256i& o) QEFF_INLINE_LAMBDA {
+      e = _mm256_or_si256(_mm256_and_si256(l, mask), _mm256_slli_epi16(h, 8));
+      o = _mm256_or_si256(_mm256_srli_epi16(l, 8), _mm256_andnot_si256(mask, h));
     };
-    one(index.lo, even.lo, odd.lo);
-    one(index.hi, even.hi, odd.hi);
+    one(low.lo, high.lo, even.lo, odd.lo);
+    one(low.hi, high.hi, even.hi, odd.hi);
   }
 
   struct Part { __m256i lo, hi; };  // 16-bit sums of pairs: at most 8 * 2 * 15 * 127 < 2^15
@@ -330,9 +318,16 @@ struct Avx2 {
   QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept {
     return {_mm256_sub_epi8(a.lo, b.lo), _mm256_sub_epi8(a.hi, b.hi)};
   }
-  QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
+  /// 16 bytes as lookup takes them.
+  QEFF_INLINE static Bytes load_table(const std::int8_t* table) noexcept {
     const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
-    return {_mm256_shuffle_epi8(both, index.lo), _mm256_shuffle_epi8(both, index.hi)};
+    return {both, both};
+  }
+  QEFF_INLINE static Bytes lookup(Bytes table, Bytes index) noexcept {
+    return {_mm256_shuffle_epi8(table.lo, index.lo), _mm256_shuffle_epi8(table.hi, index.hi)};
+  }
+  QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
+    return lookup(load_table(table), index);
   }
   QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
     const __m256i mask = _mm256_set1_epi8(static_cast<char>(bits));

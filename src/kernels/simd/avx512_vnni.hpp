@@ -130,22 +130,10 @@ struct Avx512Vnni {
     if constexpr (kHigh) return {_mm512_srli_epi16(b.v, 12)};
     return even_nibbles<false>({_mm512_srli_epi16(b.v, 8)});
   }
-  struct WordTable { __m512i low, high; };
-
-  QEFF_INLINE static WordTable load_table(const std::int16_t* words) noexcept {
-    alignas(16) std::uint8_t low[16], high[16];
-    for (int i = 0; i < 16; ++i) {
-      low[i] = static_cast<std::uint8_t>(words[i]);
-      high[i] = static_cast<std::uint8_t>(words[i] >> 8);
-    }
-    return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low))),
-            _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(high)))};
-  }
-  QEFF_INLINE static void lookup_words(const WordTable& t, Bytes index, Words& even, Words& odd) noexcept {
-    const __m512i low = _mm512_set1_epi16(255);
-    const __m512i l = _mm512_shuffle_epi8(t.low, index.v), h = _mm512_shuffle_epi8(t.high, index.v);
-    even = {_mm512_or_si512(_mm512_and_si512(l, low), _mm512_slli_epi16(h, 8))};
-    odd = {_mm512_or_si512(_mm512_srli_epi16(l, 8), _mm512_andnot_si512(low, h))};
+  QEFF_INLINE static void join_bytes(Bytes low, Bytes high, Words& even, Words& odd) noexcept {
+    const __m512i mask = _mm512_set1_epi16(255);
+    even = {_mm512_or_si512(_mm512_and_si512(low.v, mask), _mm512_slli_epi16(high.v, 8))};
+    odd = {_mm512_or_si512(_mm512_srli_epi16(low.v, 8), _mm512_andnot_si512(mask, high.v))};
   }
   QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
     return {_mm512_dpwssd_epi32(sum.v, load_act(a), w.v)};
@@ -168,9 +156,12 @@ struct Avx512Vnni {
     return low_nibbles({_mm512_srli_epi16(b.v, 4)});
   }
   QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept { return {_mm512_sub_epi8(a.v, b.v)}; }
+  QEFF_INLINE static Bytes load_table(const std::int8_t* table) noexcept {
+    return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))};
+  }
+  QEFF_INLINE static Bytes lookup(Bytes table, Bytes index) noexcept { return {_mm512_shuffle_epi8(table.v, index.v)}; }
   QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
-    const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
-    return {_mm512_shuffle_epi8(all, index.v)};
+    return lookup(load_table(table), index);
   }
   QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
     const __m512i mask = _mm512_set1_epi8(static_cast<char>(bits));

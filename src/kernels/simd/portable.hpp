@@ -234,8 +234,8 @@ struct Portable {
 
   /// Whether products of words (widen, dot_words: see avx2.hpp) are no slower than those of bytes.
   static constexpr bool kWide = false;
-  /// Whether products of 4-bit codes by words (even_nibbles, odd_nibbles, lookup_words, dot_words: see avx2.hpp) are faster than
-  /// those of bf16 or float32.
+  /// Whether products of 4-bit codes by words (even_nibbles, odd_nibbles, join_bytes, dot_words: see avx2.hpp) are faster
+  /// than those of bf16 or float32.
   static constexpr bool kNibbleWords = false;
 
   // --- lines of bytes ------------------------------------------------------------------------
