@@ -44,7 +44,8 @@ class Config:
     Attributes:
         activations: ``"int8"``, ``"bf16"`` or None for the best of the weight format: what inputs
             are turned into before the products.
-        embedding_bits: 8 (int8 rows) or 32 (float32 rows) for embedding tables.
+        embedding_bits: 8 (int8 rows; of language models in groups of 64, ``lm_head`` included) or 32
+            (float32 rows) for embedding tables.
         propagate: calibration inputs of a layer come from the quantized layers before it.
     """
 

@@ -40,11 +40,16 @@ struct CompiledLayer {
   Compiled qkv, attn_out, up, down;
 };
 
-/// Embedding and lm_head: int8 rows, or floats where nothing is quantized.
-QuantizationConfig head_config(const QuantizationConfig& config) {
+/// Scales of int8 rows of the embedding and of lm_head, and of lm_head's inputs: those of a final norm have outliers
+/// that would cost a whole row its bits.
+constexpr std::size_t kHeadGroup = 64;
+
+/// Embedding and lm_head: int8 rows in groups, or floats where nothing is quantized.
+QuantizationConfig head_config(const QuantizationConfig& config, std::size_t hidden) {
   QuantizationConfig head;
   head.method = config.method == Method::none || config.embedding_bits == 32 ? Method::none : Method::affine;
   head.smooth = 0;
+  head.group_size = hidden > kHeadGroup ? kHeadGroup : 0;
   if (config.method == Method::none) head.activations = config.activations;
   return head;
 }
@@ -152,7 +157,7 @@ Compiled Compiler::compile(std::size_t layer, const char* name, LinearParts part
 
 void Compiler::compile_ends() {
   step("embeddings");
-  const QuantizationConfig head = head_config(config_);
+  const QuantizationConfig head = head_config(config_, shape_.hidden);
   LinearParts words{{tensors_.words()}, {}};
   lm_head_ = compile(shape_.tied ? std::move(words) : tensors_.lm_head(), {}, head);
   if (!shape_.tied) words_ = compile(std::move(words), {}, head);

@@ -19,8 +19,8 @@ Norm read_norm(const Entries& entries, const std::string& name, std::size_t n, b
 void check_rows(const Entries& entries, const Linear& linear) {
   using kernels::WeightFormat;
   const auto& w = linear.weights;
-  const bool per_row = w.format == WeightFormat::i8 && w.group_size == w.k && !w.input_scale;
-  if (!per_row && w.format != WeightFormat::f32 && w.format != WeightFormat::bf16)
+  const bool int8_rows = w.format == WeightFormat::i8 && !w.input_scale;
+  if (!int8_rows && w.format != WeightFormat::f32 && w.format != WeightFormat::bf16)
     throw FormatError(entries.file(), fmt::format("\"{}\" is {}: no rows to look up", linear.name, scheme_name(w)));
 }
 

@@ -29,7 +29,7 @@ struct DecoderModel {
   std::vector<DecoderLayer> layers;
 };
 
-/// out (k): row `row` of packed weights, dequantized. @pre per-channel i8, or float
+/// out (k): row `row` of packed weights, dequantized. @pre i8 or float, no input_scale
 void unpack_row(const kernels::PackedView& weights, std::size_t row, float* out) noexcept;
 
 /// cos and sin of position * frequency for all rotary embeddings of a model.
