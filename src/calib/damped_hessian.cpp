@@ -44,7 +44,7 @@ void floor_diagonal(DampedHessian& h) {
 
 bool try_damping(DampedHessian& h, std::span<const std::size_t> order, double percent,
                  Executor& executor) {
-  if (!inverse_cholesky(permuted(h, order, percent).data(), h.k, h.factor.data(), executor))
+  if (!inverse_cholesky(permuted(h, order, percent), h.k, h.factor.data(), executor))
     return false;
   for (std::size_t i = 0; i < h.k; ++i) {
     h.values[i * h.k + i] += static_cast<float>(percent);

@@ -13,16 +13,16 @@ using Index = Eigen::Index;
 
 constexpr Index kPanel = 64;  // columns of the triangular inverse per task
 
-/// A with rows and columns in reverse order; its lower triangle is A's upper one.
-Matrix reversed(const double* a, Index k) {
-  Matrix out(k, k);
-  for (Index c = 0; c < k; ++c)
-    for (Index r = c; r < k; ++r) out(r, c) = a[(k - 1 - r) * k + (k - 1 - c)];
+/// The matrix with rows and columns in reverse order, in the same memory; its lower triangle is the upper one of before.
+Eigen::Map<Matrix> reversed(std::vector<double>& row_major, Index k) {
+  std::ranges::reverse(row_major);
+  Eigen::Map<Matrix> out(row_major.data(), k, k);  // by columns: transposed
+  out.transposeInPlace();
   return out;
 }
 
 /// Columns [begin, begin + n) of L^-1: zero above `begin`, so only the trailing block is solved.
-Matrix inverse_columns(const Matrix& lower, Index begin, Index n) {
+Matrix inverse_columns(const Eigen::Map<Matrix>& lower, Index begin, Index n) {
   const Index m = lower.rows() - begin;
   Matrix out = Matrix::Zero(m, n);
   out.topRows(n).setIdentity();
@@ -32,10 +32,10 @@ Matrix inverse_columns(const Matrix& lower, Index begin, Index n) {
 
 }  // namespace
 
-bool inverse_cholesky(const double* a, std::size_t size, float* u, Executor& executor) {
+bool inverse_cholesky(std::vector<double> a, std::size_t size, float* u, Executor& executor) {
   const auto k = static_cast<Index>(size);
-  Matrix lower = reversed(a, k);
-  const Eigen::LLT<Eigen::Ref<Matrix>> factor(lower);  // in place
+  Eigen::Map<Matrix> lower = reversed(a, k);
+  const Eigen::LLT<Eigen::Map<Matrix>> factor(lower);  // in place
   if (factor.info() != Eigen::Success) return false;
   for (Index i = 0; i < k; ++i)
     if (!(lower(i, i) > 0) || !std::isfinite(lower(i, i))) return false;

@@ -31,7 +31,7 @@ TEST(InverseCholesky, FactorTimesItselfIsTheInverse) {
   for (const std::size_t k : {1, 2, 7, 64, 65, 150}) {
     const std::vector<double> a = random_spd(k, 3);
     std::vector<float> u(k * k);
-    ASSERT_TRUE(inverse_cholesky(a.data(), k, u.data(), executor));
+    ASSERT_TRUE(inverse_cholesky(a, k, u.data(), executor));
     std::vector<double> ut_u(k * k);
     for (std::size_t t = 0; t < k; ++t)
       for (std::size_t i = 0; i < k; ++i)
@@ -50,7 +50,7 @@ TEST(InverseCholesky, FactorIsUpperWithAPositiveDiagonal) {
   Executor executor(1);
   constexpr std::size_t k = 130;
   std::vector<float> u(k * k, 7.0F);
-  ASSERT_TRUE(inverse_cholesky(random_spd(k, 4).data(), k, u.data(), executor));
+  ASSERT_TRUE(inverse_cholesky(random_spd(k, 4), k, u.data(), executor));
   for (std::size_t i = 0; i < k; ++i) {
     EXPECT_GT(u[i * k + i], 0.0F);
     for (std::size_t j = 0; j < i; ++j) EXPECT_EQ(u[i * k + j], 0.0F);
@@ -62,10 +62,10 @@ TEST(InverseCholesky, OnlyTheUpperTriangleIsRead) {
   constexpr std::size_t k = 20;
   std::vector<double> a = random_spd(k, 5);
   std::vector<float> expected(k * k), u(k * k);
-  ASSERT_TRUE(inverse_cholesky(a.data(), k, expected.data(), executor));
+  ASSERT_TRUE(inverse_cholesky(a, k, expected.data(), executor));
   for (std::size_t i = 0; i < k; ++i)
     for (std::size_t j = 0; j < i; ++j) a[i * k + j] = std::numeric_limits<double>::quiet_NaN();
-  ASSERT_TRUE(inverse_cholesky(a.data(), k, u.data(), executor));
+  ASSERT_TRUE(inverse_cholesky(a, k, u.data(), executor));
   EXPECT_EQ(u, expected);
 }
 
@@ -74,8 +74,8 @@ TEST(InverseCholesky, BytesDoNotDependOnTheThreadCount) {
   const std::vector<double> a = random_spd(k, 6);
   std::vector<float> one(k * k), two(k * k);
   Executor single(1), pair(2);
-  ASSERT_TRUE(inverse_cholesky(a.data(), k, one.data(), single));
-  ASSERT_TRUE(inverse_cholesky(a.data(), k, two.data(), pair));
+  ASSERT_TRUE(inverse_cholesky(a, k, one.data(), single));
+  ASSERT_TRUE(inverse_cholesky(a, k, two.data(), pair));
   EXPECT_EQ(one, two);
 }
 
@@ -91,7 +91,7 @@ TEST(InverseCholesky, RefusesWhatIsNotPositiveDefinite) {
                                                                        {nan, 0, 0, 1},
                                                                        {1, nan, nan, 1},
                                                                        {inf, 0, 0, 1}})
-    EXPECT_FALSE(inverse_cholesky(a.data(), 2, u.data(), executor)) << a[0] << " " << a[1];
+    EXPECT_FALSE(inverse_cholesky(a, 2, u.data(), executor)) << a[0] << " " << a[1];
 }
 
 }  // namespace

@@ -6,15 +6,17 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 #include "qeff/core/executor.hpp"
 
 namespace qeff {
 
-/// @param a  (k, k) row-major, symmetric; only its upper triangle is read.
+/// @param a  (k, k) row-major, symmetric; only its upper triangle is read. Moved in, it is the
+///           only memory of its size at work beside u.
 /// @param u  (k, k) row-major out: U, zero below the diagonal, every diagonal element > 0.
 /// @return false, and u unspecified, if A is not positive definite to working precision or not
 /// finite. The same bytes for any number of threads.
-[[nodiscard]] bool inverse_cholesky(const double* a, std::size_t k, float* u, Executor& executor);
+[[nodiscard]] bool inverse_cholesky(std::vector<double> a, std::size_t k, float* u, Executor& executor);
 
 }  // namespace qeff
