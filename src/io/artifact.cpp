@@ -140,15 +140,15 @@ void verify_entry(const Artifact::Entry& entry, const MappedFile& file) {
   constexpr std::size_t kChunk = std::size_t{1} << 20;
   XXH3_state_t state;
   XXH3_64bits_reset(&state);
-  const auto offset = static_cast<std::size_t>(entry.tensor.data - file.bytes().data());
   for (std::size_t done = 0; done < entry.tensor.nbytes; done += kChunk) {
     const std::size_t size = std::min(kChunk, entry.tensor.nbytes - done);
     XXH3_64bits_update(&state, entry.tensor.data + done, size);
-    file.drop_pages(offset + done, size);
+    drop_pages({entry.tensor.data + done, size});
   }
   if (XXH3_64bits_digest(&state) != entry.xxh3)
     throw FormatError(file.path(),
-                      "entry '" + entry.name + "' is damaged (checksum does not match)", offset);
+                      "entry '" + entry.name + "' is damaged (checksum does not match)",
+                      static_cast<std::size_t>(entry.tensor.data - file.bytes().data()));
 }
 
 }  // namespace

@@ -97,7 +97,10 @@ class DirectorySource final : public CheckpointSource {
     return tensors_.find(name)->second;
   }
   std::vector<float> floats(std::string_view name) const override {
-    return to_float(tensor(name), name, directory_);
+    const TensorView& view = tensor(name);
+    std::vector<float> values = to_float(view, name, directory_);
+    drop_pages({view.data, view.nbytes});
+    return values;
   }
   std::vector<std::size_t> shape(std::string_view name) const override {
     return tensor(name).shape;

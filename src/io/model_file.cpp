@@ -6,6 +6,7 @@
 
 #include "io/check_finite.hpp"
 #include "qeff/core/error.hpp"
+#include "qeff/io/mapped_file.hpp"
 
 namespace qeff {
 namespace {
@@ -65,6 +66,7 @@ class ModelFile final : public CheckpointSource {
     const TensorView& view = views_.find(name)->second;
     std::vector<float> values(view.elements());
     dequantize_ggml(stored.type, stored.data, values);
+    drop_pages(stored.data);
     check_finite(values, name, view.shape_string(), path_);
     return stored.interleaved_heads == 0
                ? values

@@ -35,7 +35,7 @@ struct ModelParts {
 };
 
 /// @param path   For messages and files().
-/// @param owner  Keeps the bytes that `parts` points into.
+/// @param owner  Keeps the bytes that `parts` points into: those of a MappedFile.
 /// @throws FormatError if the rows of a tensor are not those of its heads.
 [[nodiscard]] std::unique_ptr<const CheckpointSource> make_model_file(
     std::string path, ModelParts parts, std::shared_ptr<const void> owner);

@@ -135,8 +135,8 @@ TEST(MappedFile, MapsAFileAndAnEmptyOne) {
   const TemporaryDirectory directory;
   const MappedFile file = MappedFile::open(directory.file("a", std::string(10000, 'x')));
   EXPECT_EQ(file.bytes().size(), 10000u);
-  file.drop_pages(0, 10000);
-  file.drop_pages(9000, 5000);
+  drop_pages(file.bytes());
+  drop_pages(file.bytes().subspan(9000));
   EXPECT_EQ(file.bytes()[9999], std::byte{'x'});
   EXPECT_TRUE(MappedFile::open(directory.file("e", "")).bytes().empty());
 }

@@ -4,7 +4,9 @@
 
 #include <array>
 #include <bit>
+#include <fstream>
 #include <limits>
+#include <string>
 
 #include "io/files.hpp"
 #include "qeff/core/error.hpp"
@@ -46,6 +48,28 @@ TEST(Checkpoint, ReadsASingleFile) {
   expect_error<FormatError>([&] { (void)checkpoint->tensor("layer.weights"); },
                             {directory.path(), "'layer.weights'", "close: 'layer.weight'"});
   expect_error<FormatError>([&] { (void)checkpoint->read_text("../secret"); }, {"../secret"});
+}
+
+/// Of mapped files in memory, in KiB.
+long resident_file_kib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssFile:")) return std::stol(line.substr(8));
+  return 0;
+}
+
+TEST(Checkpoint, KeepsNothingOfWhatItRead) {
+  constexpr std::size_t values = std::size_t{4} << 20;
+  const TemporaryDirectory directory;
+  directory.file("config.json", "{}");
+  directory.file("model.safetensors",
+                 safetensors_bytes(R"({"w":{"dtype":"F32","shape":[4194304],"data_offsets":[0,16777216]}})",
+                                   std::string(values * sizeof(float), '\0')));
+  const auto checkpoint = Checkpoint::open(directory.path());
+  const long before = resident_file_kib();
+  EXPECT_EQ(checkpoint->floats("w").size(), values);
+  EXPECT_LT(resident_file_kib() - before, 4096);
+  if (resident_file_kib() == 0) GTEST_SKIP() << "no RssFile here";
 }
 
 TEST(Checkpoint, ReadsShards) {

@@ -30,15 +30,17 @@ class MappedFile {
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   /// Empty for an empty file.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
-  /// Gives the resident pages that lie wholly inside the range back to the operating system; a
-  /// later read brings them back. Content never changes.
-  void drop_pages(std::size_t offset, std::size_t length) const noexcept;
 
  private:
   MappedFile() = default;
   std::string path_;
   std::span<const std::byte> bytes_;
 };
+
+/// Gives the resident pages that lie wholly inside a part of a mapped file back to the operating
+/// system; a later read brings them back. Content never changes.
+/// @pre `part` lies in the bytes() of a MappedFile: other memory would lose its content
+void drop_pages(std::span<const std::byte> part) noexcept;
 
 /// Whether both paths exist and name the same file (device and inode), through any link.
 [[nodiscard]] bool same_file(const std::string& a, const std::string& b) noexcept;
