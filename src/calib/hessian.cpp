@@ -1,6 +1,7 @@
 #include "qeff/calib/hessian.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "qeff/core/error.hpp"
@@ -13,6 +14,7 @@ namespace {
 using kernels::kPanel;
 
 constexpr std::size_t kChunkRows = 512;
+constexpr std::size_t kCheckedRows = 32;  // of a task
 constexpr std::size_t kTile = 128;  // features, a multiple of two panels
 
 /// x^T of one chunk as the weights of a matmul.
@@ -58,41 +60,56 @@ void HessianAccumulator::add_rows(MatrixView<const float> x, const MatrixView<co
     drift_.resize(k_ * k_);
   }
   for (std::size_t begin = 0; begin < x.rows; begin += kChunkRows) {
-    const std::size_t kept = copy_finite_rows(x, x_float, begin);
-    if (kept == 0) continue;
-    rows_ += kept;
+    const std::vector<std::size_t> kept = finite_rows(x, x_float, begin, executor);
+    if (kept.empty()) continue;
+    copy_rows(x, x_float, kept, executor);
+    rows_ += kept.size();
     prepare_inputs(panels_, executor);
     add_products(sum_, true, executor);
     if (!x_float) continue;
-    drift_rows_ += kept;
+    drift_rows_ += kept.size();
     prepare_inputs(changes_, executor);
     add_products(drift_, false, executor);
   }
 }
 
-/// Into panels_ and changes_, with zeros behind the last row.
-std::size_t HessianAccumulator::copy_finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
-                                                 std::size_t begin) {
-  std::fill_n(panels_.as<float>(), panels_.size() / sizeof(float), 0.0F);
-  if (x_float) std::fill_n(changes_.as<float>(), changes_.size() / sizeof(float), 0.0F);
-  std::size_t kept = 0;
-  for (std::size_t r = begin; r < std::min(x.rows, begin + kChunkRows); ++r) {
-    bool finite = true;
-    for (std::size_t c = 0; c < k_; ++c)
-      finite = finite && std::isfinite(x(r, c)) && (!x_float || std::isfinite((*x_float)(r, c)));
-    if (!finite) {
-      ++skipped_;
-      continue;
+/// Rows from `begin` on, a chunk at most, without a NaN or an infinity.
+std::vector<std::size_t> HessianAccumulator::finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
+                                                         std::size_t begin, Executor& executor) {
+  const std::size_t rows = std::min(kChunkRows, x.rows - begin);
+  std::array<bool, kChunkRows> finite;
+  executor.run((rows + kCheckedRows - 1) / kCheckedRows, [&](std::size_t part) {
+    for (std::size_t i = part * kCheckedRows; i < std::min(rows, (part + 1) * kCheckedRows); ++i) {
+      finite[i] = true;
+      for (std::size_t c = 0; c < k_; ++c)
+        finite[i] = finite[i] && std::isfinite(x(begin + i, c)) && (!x_float || std::isfinite((*x_float)(begin + i, c)));
     }
-    for (std::size_t c = 0; c < k_; ++c) {
-      const std::size_t at = (c / kPanel * kChunkRows + kept) * kPanel + c % kPanel;
-      panels_.as<float>()[at] = x(r, c);
-      if (x_float) changes_.as<float>()[at] = (*x_float)(r, c) - x(r, c);
-      sum_abs_[c] += static_cast<double>(std::fabs(x(r, c)));
-    }
-    ++kept;
-  }
+  });
+  std::vector<std::size_t> kept;
+  for (std::size_t i = 0; i < rows; ++i)
+    if (finite[i]) kept.push_back(begin + i);
+  skipped_ += rows - kept.size();
   return kept;
+}
+
+/// Into panels_ and changes_, with zeros behind the last row.
+void HessianAccumulator::copy_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
+                                   std::span<const std::size_t> rows, Executor& executor) {
+  executor.run((k_ + kPanel - 1) / kPanel, [&](std::size_t panel) {
+    const std::size_t first = panel * kPanel, columns = std::min(kPanel, k_ - first), at = first * kChunkRows;
+    float *to = panels_.as<float>() + at, *change = x_float ? changes_.as<float>() + at : nullptr;
+    std::fill_n(to, kChunkRows * kPanel, 0.0F);
+    if (change) std::fill_n(change, kChunkRows * kPanel, 0.0F);
+    for (const std::size_t r : rows) {
+      for (std::size_t c = 0; c < columns; ++c) {
+        to[c] = x(r, first + c);
+        if (change) change[c] = (*x_float)(r, first + c) - to[c];
+        sum_abs_[first + c] += static_cast<double>(std::fabs(to[c]));
+      }
+      to += kPanel;
+      if (change) change += kPanel;
+    }
+  });
 }
 
 /// The rows in `panels` as inputs of a matmul by panels_.

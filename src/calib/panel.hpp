@@ -14,6 +14,9 @@
 #include <vector>
 
 #include "qeff/core/matrix_view.hpp"
+#include "qeff/kernels/isa.hpp"
+#include "qeff/kernels/packed_weights.hpp"
+#include "qeff/kernels/table.hpp"
 #include "qeff/quant/affine_grid.hpp"
 #include "qeff/quant/quantized_matrix.hpp"
 
@@ -45,22 +48,13 @@ inline float lane(const Lanes& values, std::size_t i) {
 }
 
 /// target[t] -= sum_j source[j] * factors[j * stride + t]: one step of a triangular update, or a
-/// product with a symmetric matrix. The sum runs in the order of j, whatever the blocking.
-inline void subtract_products(std::span<const Lanes> source, const float* factors,
-                              std::size_t stride, std::span<Lanes> target) {
-  constexpr std::size_t kUnroll = 8;
-  std::size_t j = 0;
-  for (; j + kUnroll <= source.size(); j += kUnroll) {
-    const float* f = factors + j * stride;
-    for (std::size_t t = 0; t < target.size(); ++t) {
-      Lanes sum = target[t];
-      for (std::size_t u = 0; u < kUnroll; ++u) sum -= source[j + u] * f[u * stride + t];
-      target[t] = sum;
-    }
-  }
-  for (; j < source.size(); ++j)
-    for (std::size_t t = 0; t < target.size(); ++t)
-      target[t] -= source[j] * factors[j * stride + t];
+/// product with a symmetric matrix. The sum runs in the order of j.
+inline void subtract_products(std::span<const Lanes> source, const float* factors, std::size_t stride,
+                              std::span<Lanes> target) {
+  static_assert(sizeof(Lanes) == kLanes * sizeof(float) && kLanes == kernels::kPanel);
+  if (source.empty() || target.empty()) return;
+  kernels::active().subtract_products(source.front().data(), source.size(), factors, stride, target.front().data(),
+                                      target.size());
 }
 
 /// Codes of one column of a panel, and the values they stand for.

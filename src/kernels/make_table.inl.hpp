@@ -7,6 +7,7 @@
 #include "kernels/bodies/gate.inl.hpp"
 #include "kernels/bodies/gemm.inl.hpp"
 #include "kernels/bodies/layer_norm.inl.hpp"
+#include "kernels/bodies/panel_update.inl.hpp"
 #include "kernels/bodies/prepare_rows.inl.hpp"
 #include "kernels/bodies/rms_norm.inl.hpp"
 #include "kernels/bodies/roof.inl.hpp"
@@ -32,6 +33,7 @@ constexpr KernelTable make_table() noexcept {
           .join_attention = &CachedAttention<S>::join,
           .attention_scratch = &Attention<S>::scratch,
           .attention = &Attention<S>::run,
+          .subtract_products = &PanelUpdate<S>::run,
           .roof_registers = &RoofLoops<S>::registers,
           .roof_fed = &RoofLoops<S>::fed,
           .roof_read = &RoofLoops<S>::read};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "qeff/core/aligned_buffer.hpp"
@@ -38,7 +39,10 @@ class HessianAccumulator {
   [[nodiscard]] std::vector<float> mean_abs() const;
 
  private:
-  std::size_t copy_finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, std::size_t begin);
+  std::vector<std::size_t> finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
+                                       std::size_t begin, Executor& executor);
+  void copy_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, std::span<const std::size_t> rows,
+                 Executor& executor);
   void add_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, Executor& executor);
   void prepare_inputs(const AlignedBuffer& panels, Executor& executor);
   void add_products(std::vector<float>& sum, bool symmetric, Executor& executor);

@@ -158,6 +158,11 @@ struct KernelTable {
   /// out = softmax(scale * q k^T + bias) v
   void (*attention)(const AttentionArgs& args, float* scratch) noexcept;
 
+  /// target[t] -= sum over j < sources of source[j] * factors[j * stride + t]; source[j] and target[t] are 16 floats,
+  /// one of each row of a panel of weights: what calibration corrects by.
+  void (*subtract_products)(const float* source, std::size_t sources, const float* factors, std::size_t stride,
+                            float* target, std::size_t targets) noexcept;
+
   /// Multiplies registers, `rounds` times as many as it takes to be busy. operands: kRoofOperands bytes,
   /// any that are finite numbers in every type. Returns operations (2 a product), 0 if the ISA has no such
   /// product; out: 64 bytes, some of the sums. @pre rounds <= 2^15
