@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 #include "qeff/core/error.hpp"
 #include "qeff/kernels/isa.hpp"
@@ -31,6 +33,23 @@ AlignedBuffer& thread_scratch(std::size_t bytes) {
   thread_local AlignedBuffer scratch;
   scratch.reserve(bytes);
   return scratch;
+}
+
+bool all_finite(MatrixView<const float> x, std::size_t row) {
+  constexpr std::uint32_t kExponent = 0x7f800000;
+  bool finite = true;
+  if (x.contiguous_rows())  // without a branch, for vectors
+    for (const float v : std::span(x.row(row), x.cols)) finite &= (std::bit_cast<std::uint32_t>(v) & kExponent) != kExponent;
+  else
+    for (std::size_t c = 0; c < x.cols; ++c) finite &= std::isfinite(x(row, c));
+  return finite;
+}
+
+void copy_columns(MatrixView<const float> x, std::size_t row, std::size_t first, std::size_t columns, float* out) {
+  if (x.contiguous_rows())
+    std::copy_n(x.row(row) + first, columns, out);
+  else
+    for (std::size_t c = 0; c < columns; ++c) out[c] = x(row, first + c);
 }
 
 }  // namespace
@@ -79,11 +98,8 @@ std::vector<std::size_t> HessianAccumulator::finite_rows(MatrixView<const float>
   const std::size_t rows = std::min(kChunkRows, x.rows - begin);
   std::array<bool, kChunkRows> finite;
   executor.run((rows + kCheckedRows - 1) / kCheckedRows, [&](std::size_t part) {
-    for (std::size_t i = part * kCheckedRows; i < std::min(rows, (part + 1) * kCheckedRows); ++i) {
-      finite[i] = true;
-      for (std::size_t c = 0; c < k_; ++c)
-        finite[i] = finite[i] && std::isfinite(x(begin + i, c)) && (!x_float || std::isfinite((*x_float)(begin + i, c)));
-    }
+    for (std::size_t i = part * kCheckedRows; i < std::min(rows, (part + 1) * kCheckedRows); ++i)
+      finite[i] = all_finite(x, begin + i) && (!x_float || all_finite(*x_float, begin + i));
   });
   std::vector<std::size_t> kept;
   for (std::size_t i = 0; i < rows; ++i)
@@ -100,15 +116,18 @@ void HessianAccumulator::copy_rows(MatrixView<const float> x, const MatrixView<c
     float *to = panels_.as<float>() + at, *change = x_float ? changes_.as<float>() + at : nullptr;
     std::fill_n(to, kChunkRows * kPanel, 0.0F);
     if (change) std::fill_n(change, kChunkRows * kPanel, 0.0F);
+    std::array<double, kPanel> sums{};
     for (const std::size_t r : rows) {
-      for (std::size_t c = 0; c < columns; ++c) {
-        to[c] = x(r, first + c);
-        if (change) change[c] = (*x_float)(r, first + c) - to[c];
-        sum_abs_[first + c] += static_cast<double>(std::fabs(to[c]));
+      copy_columns(x, r, first, columns, to);
+      for (std::size_t c = 0; c < kPanel; ++c) sums[c] += static_cast<double>(std::fabs(to[c]));
+      if (change) {
+        copy_columns(*x_float, r, first, columns, change);
+        for (std::size_t c = 0; c < kPanel; ++c) change[c] -= to[c];
+        change += kPanel;
       }
       to += kPanel;
-      if (change) change += kPanel;
     }
+    for (std::size_t c = 0; c < columns; ++c) sum_abs_[first + c] += sums[c];
   });
 }
 
