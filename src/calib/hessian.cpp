@@ -15,7 +15,7 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr std::size_t kChunkRows = 512;
+constexpr std::size_t kChunkRows = 1024;
 constexpr std::size_t kCheckedRows = 32;  // of a task
 constexpr std::size_t kTile = 128;  // features, a multiple of two panels
 
@@ -46,8 +46,8 @@ bool all_finite(MatrixView<const float> x, std::size_t row) {
 }
 
 void copy_columns(MatrixView<const float> x, std::size_t row, std::size_t first, std::size_t columns, float* out) {
-  if (x.contiguous_rows())
-    std::copy_n(x.row(row) + first, columns, out);
+  if (x.contiguous_rows() && columns == kPanel)  // a copy of a known size
+    std::copy_n(x.row(row) + first, kPanel, out);
   else
     for (std::size_t c = 0; c < columns; ++c) out[c] = x(row, first + c);
 }

@@ -21,7 +21,7 @@ std::vector<float> random_rows(std::size_t rows, std::size_t k) {
 }
 
 TEST(Hessian, IsTheMeanOfOuterProductsOverAllCalls) {
-  constexpr std::size_t rows = 1100, k = 150;  // more than two chunks and more than one tile
+  constexpr std::size_t rows = 2400, k = 150;  // more than two chunks and more than one tile
   const std::vector<float> x = random_rows(rows, k);
   Executor executor(2);
   HessianAccumulator h(k);
@@ -45,7 +45,7 @@ TEST(Hessian, IsTheMeanOfOuterProductsOverAllCalls) {
 }
 
 TEST(Hessian, DriftIsTheMeanOfInputsTimesWhatTheFloatModelHasMore) {
-  constexpr std::size_t rows = 700, k = 150;
+  constexpr std::size_t rows = 1400, k = 150;
   const std::vector<float> x = random_rows(rows, k);
   std::vector<float> x_float(x);
   for (std::size_t i = 0; i < x.size(); ++i) x_float[i] += 0.25F * x[(i * 31 + 7) % x.size()];
@@ -70,11 +70,11 @@ TEST(Hessian, DriftIsTheMeanOfInputsTimesWhatTheFloatModelHasMore) {
 }
 
 TEST(Hessian, BytesDoNotDependOnTheThreadCount) {
-  const std::vector<float> x = random_rows(700, 300);
+  const std::vector<float> x = random_rows(1300, 300);
   HessianAccumulator one(300), two(300);
   Executor single(1), pair(2);
-  one.add({x.data(), 700, 300}, single);
-  two.add({x.data(), 700, 300}, pair);
+  one.add({x.data(), 1300, 300}, single);
+  two.add({x.data(), 1300, 300}, pair);
   EXPECT_EQ(one.hessian(), two.hessian());
   EXPECT_EQ(one.mean_abs(), two.mean_abs());
 }
