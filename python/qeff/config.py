@@ -148,6 +148,7 @@ class Config:
         }
 
     def _native(self) -> dict[str, Any]:
+        """What the recipe of one method adds, in the words of C++. Only those recipes are ever made."""
         raise NotImplementedError
 
 

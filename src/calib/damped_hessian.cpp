@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calib/validate.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/math/cholesky.hpp"
 
@@ -11,13 +12,6 @@ namespace {
 
 constexpr double kDefaultDamping = 0.01;  // first step of the ladder when none was asked for
 constexpr double kDiagonalFloor = 1e-6;   // share of the largest diagonal element
-
-bool all_finite(MatrixView<const float> m) {
-  for (std::size_t r = 0; r < m.rows; ++r)
-    for (std::size_t c = 0; c < m.cols; ++c)
-      if (!std::isfinite(m(r, c))) return false;
-  return true;
-}
 
 /// values[order][order] with `damping` added to the diagonal, in double, upper triangle only.
 std::vector<double> permuted(const DampedHessian& h, std::span<const std::size_t> order,

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
-#include <cstdint>
 
+#include "calib/validate.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/kernels/isa.hpp"
 #include "qeff/kernels/table.hpp"
@@ -17,7 +16,7 @@ using kernels::kPanel;
 
 constexpr std::size_t kChunkRows = 1024;
 constexpr std::size_t kCheckedRows = 32;  // of a task
-constexpr std::size_t kTile = 128;  // features, a multiple of two panels
+constexpr std::size_t kTile = 128;        // features, a multiple of two panels
 
 /// x^T of one chunk as the weights of a matmul.
 kernels::PackedView chunk_view(std::size_t k, const AlignedBuffer& panels) {
@@ -35,14 +34,9 @@ AlignedBuffer& thread_scratch(std::size_t bytes) {
   return scratch;
 }
 
-bool all_finite(MatrixView<const float> x, std::size_t row) {
-  constexpr std::uint32_t kExponent = 0x7f800000;
-  bool finite = true;
-  if (x.contiguous_rows())  // without a branch, for vectors
-    for (const float v : std::span(x.row(row), x.cols)) finite &= (std::bit_cast<std::uint32_t>(v) & kExponent) != kExponent;
-  else
-    for (std::size_t c = 0; c < x.cols; ++c) finite &= std::isfinite(x(row, c));
-  return finite;
+/// Whether no element of the row is a NaN or an infinity.
+bool finite_row(MatrixView<const float> x, std::size_t row) {
+  return calib::all_finite({x.row(row), 1, x.cols, x.row_stride, x.col_stride});
 }
 
 void copy_columns(MatrixView<const float> x, std::size_t row, std::size_t first, std::size_t columns, float* out) {
@@ -99,7 +93,7 @@ std::vector<std::size_t> HessianAccumulator::finite_rows(MatrixView<const float>
   std::array<bool, kChunkRows> finite;
   executor.run((rows + kCheckedRows - 1) / kCheckedRows, [&](std::size_t part) {
     for (std::size_t i = part * kCheckedRows; i < std::min(rows, (part + 1) * kCheckedRows); ++i)
-      finite[i] = all_finite(x, begin + i) && (!x_float || all_finite(*x_float, begin + i));
+      finite[i] = finite_row(x, begin + i) && (!x_float || finite_row(*x_float, begin + i));
   });
   std::vector<std::size_t> kept;
   for (std::size_t i = 0; i < rows; ++i)

@@ -1,14 +1,24 @@
 /// @file
-/// The checks at the border of GPTQ and AWQ.
+/// The checks at the borders of calibration, GPTQ and AWQ.
 #pragma once
 
 #include <cmath>
+#include <cstddef>
+#include <limits>
 #include <string_view>
 
 #include "qeff/core/error.hpp"
 #include "qeff/core/matrix_view.hpp"
 
 namespace qeff::calib {
+
+/// Whether no element is a NaN or an infinity. Without a branch an element, for vectors.
+[[nodiscard]] inline bool all_finite(MatrixView<const float> m) noexcept {
+  bool finite = true;
+  for (std::size_t r = 0; r < m.rows; ++r)
+    for (std::size_t c = 0; c < m.cols; ++c) finite &= std::fabs(m(r, c)) <= std::numeric_limits<float>::max();
+  return finite;
+}
 
 /// @throws InvalidArgument unless w is a finite (n, k), n, k >= 1, hessian (k, k), bits 2..8.
 inline void check_inputs(std::string_view who, MatrixView<const float> w,

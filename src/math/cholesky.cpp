@@ -22,7 +22,7 @@ Eigen::Map<Matrix> reversed(std::vector<double>& row_major, Index k) {
 }
 
 /// Columns [begin, begin + n) of L^-1: zero above `begin`, so only the trailing block is solved.
-Matrix inverse_columns(const Eigen::Map<Matrix>& lower, Index begin, Index n) {
+Matrix inverse_columns(const Eigen::Ref<const Matrix>& lower, Index begin, Index n) {
   const Index m = lower.rows() - begin;
   Matrix out = Matrix::Zero(m, n);
   out.topRows(n).setIdentity();
@@ -35,7 +35,7 @@ Matrix inverse_columns(const Eigen::Map<Matrix>& lower, Index begin, Index n) {
 bool inverse_cholesky(std::vector<double> a, std::size_t size, float* u, Executor& executor) {
   const auto k = static_cast<Index>(size);
   Eigen::Map<Matrix> lower = reversed(a, k);
-  const Eigen::LLT<Eigen::Map<Matrix>> factor(lower);  // in place
+  const Eigen::LLT<Eigen::Ref<Matrix>> factor(lower);  // in place
   if (factor.info() != Eigen::Success) return false;
   for (Index i = 0; i < k; ++i)
     if (!(lower(i, i) > 0) || !std::isfinite(lower(i, i))) return false;

@@ -81,12 +81,11 @@ void CheckpointTensors::require_all(std::size_t layers) const {
 std::vector<float> CheckpointTensors::read(const std::string& name,
                                            const std::vector<std::size_t>& shape) const {
   const std::string in_file = stored(name);
-  const TensorView& tensor = checkpoint_.tensor(in_file);
-  if (tensor.shape != shape)
+  if (const auto found = checkpoint_.shape(in_file); found != shape)
     throw FormatError(checkpoint_.directory(),
                       fmt::format("tensor \"{}\" has shape {}; config.json asks for {}", in_file,
-                                  tensor.shape_string(), shape_text(shape)));
-  return to_float(tensor, in_file, checkpoint_.directory());
+                                  shape_text(found), shape_text(shape)));
+  return checkpoint_.floats(in_file);
 }
 
 NamedWeight CheckpointTensors::matrix(std::string_view name, std::size_t rows, std::size_t cols,
