@@ -23,7 +23,7 @@ struct Tuning {
   std::size_t nibble_rows = 4;     ///< ISAs with tiles, 4-bit by int8: up to so many rows, vectors; beyond, tiles.
   std::size_t parallel_work = 200'000;  ///< Products below which handing work to another thread costs more than it saves.
   std::size_t part_work = 1'000'000;    ///< Products of one part of a large matmul, which no thread waits for long.
-  std::size_t activation_bytes = std::size_t{1} << 20;  ///< Prepared activations of one pass over the weights.
+  std::size_t activation_bytes = std::size_t{4} << 20;  ///< Prepared activations of one pass over the weights.
 
   bool operator==(const Tuning&) const = default;
 };

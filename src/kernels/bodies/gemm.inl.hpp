@@ -12,6 +12,7 @@
 #include "kernels/bodies/decode.inl.hpp"
 #include "kernels/bodies/epilogue.inl.hpp"
 #include "kernels/bodies/nibbles.inl.hpp"
+#include "kernels/bodies/pairs.inl.hpp"
 #include "kernels/bodies/row_form.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
 #include "kernels/bodies/wide.inl.hpp"
@@ -34,7 +35,7 @@ class Gemm {
     const std::size_t k = w.k_padded();
     if (w.activations != Activations::int8) return kPanels * Decode<S>::float_panel_bytes(w.activations, k);
     const std::size_t lines = Rows<S>::form(w, rows) == RowForm::words ? k / 4 * (64 + 128) : k / 4 * 64;
-    return kPanels * (lines + w.groups() * kPanel * sizeof(std::int32_t));
+    return kPanels * lines;
   }
 
   /// What multiplies `rows` rows, for people to read.
@@ -46,6 +47,7 @@ class Gemm {
       case RowForm::nibble_words: return "4-bit lines by 16 bits";
       case RowForm::floats: break;
     }
+    if (streams_pairs(w, rows)) return w.format == WeightFormat::bf16 ? "bf16 lines" : "decoded in registers";
     if (rows <= kDirectRows) return "decoded in registers";
     return S::kBf16 && w.activations == Activations::bf16 ? "decoded to bf16 panels" : "decoded to float32 panels";
   }
@@ -53,6 +55,8 @@ class Gemm {
   static void run(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel_begin,
                   std::size_t panel_end, std::byte* scratch) noexcept {
     const RowForm form = Rows<S>::form(*args.weights, args.rows);
+    if constexpr (S::kBf16)
+      if (streams_pairs(*args.weights, args.rows)) return PairLines<S>::stream(args, m_begin, m_end, panel_begin, panel_end);
     for (std::size_t p = panel_begin; p < panel_end; p += kPanels) {
       const std::size_t panels = panel_end - p < kPanels ? panel_end - p : kPanels;
       switch (form) {
@@ -60,13 +64,13 @@ class Gemm {
         case RowForm::words:
           if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, scratch);
           break;
-        case RowForm::nibbles: nibble_panels<ByteProducts<S>>(args, m_begin, m_end, p, panels); break;
+        case RowForm::nibbles: Nibbles<S, ByteProducts<S>>::panels(args, m_begin, m_end, p, panels); break;
         case RowForm::nibble_words:
           if constexpr (S::kNibbleWords) {
             if (args.weights->format == WeightFormat::cb4)
-              nibble_panels<WordProducts<S, CodebookWords<S>>>(args, m_begin, m_end, p, panels);
+              Nibbles<S, WordProducts<S, CodebookWords<S>>>::panels(args, m_begin, m_end, p, panels);
             else
-              nibble_panels<WordProducts<S, PlainWords<S>>>(args, m_begin, m_end, p, panels);
+              Nibbles<S, WordProducts<S, PlainWords<S>>>::panels(args, m_begin, m_end, p, panels);
           }
           break;
         case RowForm::floats:
@@ -80,6 +84,11 @@ class Gemm {
   }
 
  private:
+  static bool streams_pairs([[maybe_unused]] const PackedView& w, [[maybe_unused]] std::size_t rows) noexcept {
+    if constexpr (S::kBf16) return kDirectRows > 0 && rows <= PairLines<S>::kRows && PairLines<S>::serve(w);
+    return false;
+  }
+
   // --- integers --------------------------------------------------------------------------------
 
   /// The signed bytes of panels [p, p + panels): as they are packed, or decoded into scratch.
@@ -93,29 +102,16 @@ class Gemm {
 
   static void int8_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                           std::size_t panels, std::byte* scratch) noexcept {
-    const PackedView& w = *args.weights;
-    const std::size_t pitch = w.k_padded() * kPanel;
-    const std::byte* b = signed_bytes(w, p, panels, scratch);
-    std::int32_t* sums = reinterpret_cast<std::int32_t*>(scratch + kPanels * pitch);
-    if constexpr (S::kActOffset != 0)
-      for (std::size_t i = 0; i < panels; ++i)
-        column_sums(w, b + i * pitch, sums + i * w.groups() * kPanel);
-    int8_rows<Tile>(args, m_begin, m_end, p, panels, b, sums);
+    int8_rows<Tile>(args, m_begin, m_end, p, panels, signed_bytes(*args.weights, p, panels, scratch));
   }
 
-  template <class Products>
-  static void nibble_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                            std::size_t panels) noexcept {
-    for (std::size_t i = 0; i < panels; ++i) Nibbles<S, Products>::panel(args, m_begin, m_end, p + i);
-  }
-
-  /// kWide means no offset of activations and one panel at a time.
+  /// kWide means signed codes and one panel at a time.
   static void wide_panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                          std::byte* scratch) noexcept {
     const PackedView& w = *args.weights;
     std::byte* words = scratch + w.k_padded() * kPanel;
     WideTile<S>::widen(signed_bytes(w, p, 1, scratch), w.k_padded() / 4, words);
-    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words, nullptr);
+    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words);
   }
 
   /// Lines [first, last) of group g; the last group takes the padding too.
@@ -123,39 +119,25 @@ class Gemm {
     return g == w.groups() ? w.k_padded() / 4 : g * w.group_size / 4;
   }
 
-  /// kActOffset times the sum of each column's codes in each group: what stored activations add.
-  static void column_sums(const PackedView& w, const std::byte* b, std::int32_t* sums) noexcept {
-    alignas(64) const typename S::ActI8 ones[4] = {1, 1, 1, 1};
-    const auto one = S::load_act(ones);
-    for (std::size_t g = 0; g < w.groups(); ++g) {
-      I32 s = S::set1(std::int32_t{0});
-      for (std::size_t l = first_line(w, g); l < first_line(w, g + 1); ++l)
-        s = S::dot(s, one, S::load_bytes(b + l * 64));
-      S::store(sums + g * kPanel, S::template shl<7>(s));
-    }
-  }
-  static_assert(S::kActOffset == 0 || S::kActOffset == 128, "column_sums multiplies by 128");
-
   /// All rows with the panels at b, in the form that tile T takes.
   template <class T>
   static void int8_rows(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                        std::size_t panels, const std::byte* b, const std::int32_t* sums) noexcept {
+                        std::size_t panels, const std::byte* b) noexcept {
     constexpr std::size_t kBlock = T::kDotRows * kPanel;
     const PackedView& w = *args.weights;
-    const std::size_t k = w.k_padded(), groups = w.groups();
+    const std::size_t k = w.k_padded(), groups = w.groups(), pitch = Rows<S>::bytes(w, args.rows);
     const float step = Decode<S>::codebook_step(w);
     alignas(64) std::int32_t c[T::kPanels * kBlock];
     alignas(64) float block[T::kPanels * kBlock];
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
       const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
-      const auto* a = reinterpret_cast<const typename T::Act*>(args.a) + m * k;
+      const auto* a = reinterpret_cast<const typename T::Act*>(args.a + m * pitch);
       for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t l = first_line(w, g), lines = first_line(w, g + 1) - l;
-        T::int8(a + l * 4, k, b + l * T::kLineBytes, k / 4 * T::kLineBytes, panels, lines, rows, c);
+        T::int8(a + l * 4, pitch / sizeof *a, b + l * T::kLineBytes, k / 4 * T::kLineBytes, panels, lines, rows, c);
         if (args.accumulators != nullptr && g != args.group) continue;
         for (std::size_t i = 0; i < panels; ++i)
-          scale_group(args, m, rows, p + i, g, step, sums + (i * groups + g) * kPanel, c + i * kBlock,
-                      block + i * kBlock);
+          scale_group(args, m, rows, p + i, g, step, c + i * kBlock, block + i * kBlock);
       }
       if (args.accumulators != nullptr) continue;
       for (std::size_t i = 0; i < panels; ++i)
@@ -163,15 +145,16 @@ class Gemm {
     }
   }
 
-  /// block (+)= to_f32(c - offset sums) * scales of group g; or hands the sums themselves out.
+  /// block (+)= to_f32(c) * scales of group g; or hands the sums themselves out.
   static void scale_group(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel,
-                          std::size_t g, float step, [[maybe_unused]] const std::int32_t* sums,
-                          const std::int32_t* c, float* block) noexcept {
+                          std::size_t g, float step, const std::int32_t* c, float* block) noexcept {
     const PackedView& w = *args.weights;
+    [[maybe_unused]] const std::size_t pitch = Rows<S>::bytes(w, args.rows);
+    [[maybe_unused]] const std::byte* sums = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8);
     const F32 scale = S::mul(S::load(w.scales + (panel * w.groups() + g) * kPanel), S::set1(step));
     for (std::size_t r = 0; r < rows; ++r) {
       I32 v = S::load(c + r * kPanel);
-      if constexpr (S::kActOffset != 0) v = S::sub(v, S::load(sums));
+      if constexpr (S::kUnsignedCodes) v = S::add(v, S::set1(Rows<S>::group_sum(sums + r * pitch, g)));
       if (args.accumulators != nullptr) {
         store_accumulators<S>(args, m + r, panel, v);
         continue;
@@ -202,23 +185,24 @@ class Gemm {
     const PackedView& w = *args.weights;
     F32 sums[kR];
     for (auto& s : sums) s = S::set1(0.0f);
-    const std::byte* a = args.a + m * Rows<S>::bytes(w, args.rows);
+    const std::size_t pitch = Rows<S>::bytes(w, args.rows);
+    const std::byte* a = args.a + m * pitch;
     const std::size_t line = panel_bytes(w.format, 4);
     const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
     Decode<S>::each_line(w, panel, [&](std::size_t k, F32 (&v)[4]) QEFF_INLINE_LAMBDA {
       for (std::size_t i = 0; i < line; i += 64) prefetch(codes + k / 4 * line + i);
 #pragma GCC unroll 4
       for (int r = 0; r < kR; ++r) {
-        const std::size_t row = static_cast<std::size_t>(r) * w.k_padded() + k;
+        const std::byte* row = a + static_cast<std::size_t>(r) * pitch;
         if constexpr (S::kBf16) {
           if (w.activations == Activations::bf16) {
-            const auto* x = reinterpret_cast<const std::uint16_t*>(a) + row;
+            const auto* x = reinterpret_cast<const std::uint16_t*>(row) + k;
             sums[r] = S::dot_bf16(sums[r], S::broadcast_pair(x), S::as_pair(Decode<S>::pair(v[0], v[1])));
             sums[r] = S::dot_bf16(sums[r], S::broadcast_pair(x + 2), S::as_pair(Decode<S>::pair(v[2], v[3])));
             continue;
           }
         }
-        const auto* x = reinterpret_cast<const float*>(a) + row;
+        const auto* x = reinterpret_cast<const float*>(row) + k;
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) sums[r] = S::fma(S::set1(x[j]), v[j], sums[r]);
       }
@@ -237,7 +221,7 @@ class Gemm {
     const std::size_t pitch = Decode<S>::float_panel_bytes(w.activations, w.k_padded());
     const std::byte* b = packed ? w.codes + p * pitch : scratch;
     if (!packed)
-      for (std::size_t i = 0; i < panels; ++i) Decode<S>::expand_float(w, p + i, scratch + i * pitch);
+      for (std::size_t i = 0; i < panels; ++i) expand(w, p + i, scratch + i * pitch);
     for (std::size_t m = m_begin; m < m_end; m += Tile::kRows) {
       const std::size_t rows = m_end - m < Tile::kRows ? m_end - m : Tile::kRows;
       alignas(64) float c[kPanels * Tile::kRows * kPanel];
@@ -250,17 +234,22 @@ class Gemm {
     }
   }
 
+  static void expand(const PackedView& w, std::size_t panel, std::byte* out) noexcept {
+    if constexpr (S::kBf16)
+      if (PairLines<S>::serve(w)) return PairLines<S>::expand(w, panel, out);
+    Decode<S>::expand_float(w, panel, out);
+  }
+
   static void f32_block(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panels,
                         const std::byte* b, std::size_t pitch, float* c) noexcept {
     using Vector = VectorTile<S>;
-    const std::size_t k = args.weights->k_padded();
-    const float* a = reinterpret_cast<const float*>(args.a) + m * k;
-    for (std::size_t i = 0; i < panels; ++i)
-      for (std::size_t r = 0; r < rows; r += Vector::kRows) {
-        const std::size_t part = rows - r < Vector::kRows ? rows - r : Vector::kRows;
-        Vector::f32(a + r * k, k, reinterpret_cast<const float*>(b + i * pitch), kPanel, k, part,
-                    c + (i * Tile::kRows + r) * kPanel);
-      }
+    const std::size_t a_pitch = Rows<S>::bytes(*args.weights, args.rows), c_pitch = Tile::kRows * kPanel;
+    for (std::size_t i = 0; i < panels; i += Vector::kPanels)
+      for (std::size_t r = 0; r < rows; r += Vector::kRows)
+        Vector::f32(reinterpret_cast<const float*>(args.a + (m + r) * a_pitch), a_pitch / sizeof(float),
+                    reinterpret_cast<const float*>(b + i * pitch), kPanel, pitch / sizeof(float),
+                    panels - i < Vector::kPanels ? panels - i : Vector::kPanels, args.weights->k_padded(),
+                    rows - r < Vector::kRows ? rows - r : Vector::kRows, c + i * c_pitch + r * kPanel, c_pitch);
   }
 
   static void bf16_block([[maybe_unused]] const GemmArgs& args, [[maybe_unused]] std::size_t m,
@@ -268,9 +257,9 @@ class Gemm {
                          [[maybe_unused]] const std::byte* b, [[maybe_unused]] std::size_t pitch,
                          [[maybe_unused]] float* c) noexcept {
     if constexpr (S::kBf16) {
-      const std::size_t k = args.weights->k_padded();
-      const auto* a = reinterpret_cast<const std::uint16_t*>(args.a) + m * k;
-      Tile::bf16(a, k, b, pitch, panels, k, rows, c);
+      const std::size_t a_pitch = Rows<S>::bytes(*args.weights, args.rows);
+      Tile::bf16(reinterpret_cast<const std::uint16_t*>(args.a + m * a_pitch), a_pitch / 2, b, pitch, panels,
+                 args.weights->k_padded(), rows, c);
     }
   }
 };

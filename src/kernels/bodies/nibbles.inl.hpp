@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/bodies/decode.inl.hpp"
 #include "kernels/bodies/epilogue.inl.hpp"
@@ -24,24 +25,44 @@ struct ByteProducts {
 
   explicit ByteProducts(const PackedView&) noexcept {}
 
-  /// sums += 8 lines, in the low or the high nibbles of `lines`, times the activations at `a`.
-  template <int kR, bool kHigh>
-  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines) const noexcept {
-    typename S::Part parts[kR];
-    for (auto& p : parts) p = S::no_part();
+  /// sums += 8 lines of each panel, in the low or the high nibbles of `lines` (panels `panel_pitch` bytes apart), times
+  /// the activations at `a` (rows `pitch` bytes apart).
+  template <int kR, int kP, bool kHigh>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
+                            const std::byte* lines, std::size_t panel_pitch) const noexcept {
+    if constexpr (std::is_same_v<typename S::Part, typename S::I32>) {
+      add_lines<kR, kP, kHigh>(sums, a, pitch, lines, panel_pitch);
+    } else {
+      typename S::Part parts[kP][kR];
+      for (auto& panel : parts)
+        for (auto& p : panel) p = S::no_part();
+      add_lines<kR, kP, kHigh>(parts, a, pitch, lines, panel_pitch);
+      for (int p = 0; p < kP; ++p)
+#pragma GCC unroll 16
+        for (int r = 0; r < kR; ++r) sums[p][r] = S::add_part(sums[p][r], parts[p][r]);
+    }
+  }
+
+ private:
+  template <int kR, int kP, bool kHigh>
+  QEFF_INLINE static void add_lines(typename S::Part (&parts)[kP][kR], const std::byte* a, std::size_t pitch,
+                                    const std::byte* lines, std::size_t panel_pitch) noexcept {
     for (std::size_t l = 0; l < 8; ++l) {
-      if constexpr (kR < kStreamingRows && !kHigh) prefetch(lines + l * 64);
-      const auto both = S::load_bytes(lines + l * 64);
-      const auto codes = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
+      typename S::Bytes codes[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) {
+        const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
+        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from);
+        codes[p] = kHigh ? S::high_nibbles(S::load_bytes(from)) : S::low_nibbles(S::load_bytes(from));
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
         const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch);
-        parts[r] = S::nibble_dot(parts[r], S::load_nibble_act(row + l * 4), codes);
+        const auto x = S::load_nibble_act(row + l * 4);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) parts[p][r] = S::nibble_dot(parts[p][r], x, codes[p]);
       }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < kR; ++r) sums[r] = S::add_part(sums[r], parts[r]);
   }
 };
 
@@ -52,17 +73,24 @@ struct WordProducts : Codes {
   using Codes::Codes;
 
   /// See ByteProducts.
-  template <int kR, bool kHigh>
-  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines) const noexcept {
+  template <int kR, int kP, bool kHigh>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
+                            const std::byte* lines, std::size_t panel_pitch) const noexcept {
     for (std::size_t l = 0; l < 8; ++l) {
-      if constexpr (kR < kStreamingRows && !kHigh) prefetch(lines + l * 64);
-      typename S::Words even, odd;
-      Codes::template words<kHigh>(S::load_bytes(lines + l * 64), even, odd);
+      typename S::Words even[kP], odd[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) {
+        const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
+        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from);
+        Codes::template words<kHigh>(S::load_bytes(from), even[p], odd[p]);
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
         const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + l * 4;
-        sums[r] = S::dot_words(S::dot_words(sums[r], row, even), row + 2, odd);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_words(sums[p][r], row, even[p]);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_words(sums[p][r], row + 2, odd[p]);
       }
     }
   }
@@ -88,24 +116,17 @@ template <class S>
 struct CodebookWords {
   static constexpr bool kZeroPoints = false;
   float step;
-  typename S::Bytes low, high;  // tables of the integers' bytes
+  typename S::WordTable table;
 
   explicit CodebookWords(const PackedView& w) noexcept : step(Decode<S>::codebook_step(w, kCodebookWord)) {
     std::int16_t codes[16];
-    std::int8_t low_bytes[16], high_bytes[16];
     Decode<S>::round_codebook(w, step, codes);
-    for (int i = 0; i < 16; ++i) {
-      low_bytes[i] = static_cast<std::int8_t>(codes[i]);
-      high_bytes[i] = static_cast<std::int8_t>(codes[i] >> 8);
-    }
-    low = S::load_table(low_bytes);
-    high = S::load_table(high_bytes);
+    table = S::load_word_table(codes);
   }
 
   template <bool kHigh>
   QEFF_INLINE void words(typename S::Bytes both, typename S::Words& even, typename S::Words& odd) const noexcept {
-    const auto index = kHigh ? S::high_nibbles(both) : S::low_nibbles(both);
-    S::join_bytes(S::lookup(low, index), S::lookup(high, index), even, odd);
+    S::template look_up_words<kHigh>(table, both, even, odd);
   }
 };
 
@@ -117,66 +138,92 @@ class Nibbles {
   static constexpr int kRows = S::kDotRows;
 
  public:
-  /// Rows [m_begin, m_end) of panel `panel`.
-  static void panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel) noexcept {
+  /// Rows [m_begin, m_end) of panels [panel, panel + panels). @pre panels <= S::kPanels, or a multiple of it
+  static void panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel,
+                     std::size_t panels) noexcept {
     const Products products(*args.weights);
-    for (std::size_t m = m_begin; m < m_end; m += kRows) {
-      const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
-      alignas(64) float block[kRows * kPanel];
-      by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { block_of<kR>(args, products, m, panel, block); });
-      if (args.accumulators == nullptr) finish<S>(args, m, rows, panel, block, nullptr);
+    for (std::size_t p = 0; p < panels; p += S::kPanels) {
+      const std::size_t part = panels - p < S::kPanels ? panels - p : S::kPanels;
+      for (std::size_t m = m_begin; m < m_end; m += kRows) {
+        const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
+        alignas(64) float block[S::kPanels * kRows * kPanel];
+        by_tile<kRows, S::kPanels>(rows, part, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
+          block_of<kR, kP>(args, products, m, panel + p, block);
+        });
+        if (args.accumulators != nullptr) continue;
+        for (std::size_t i = 0; i < part; ++i)
+          finish<S>(args, m, rows, panel + p + i, block + i * kRows * kPanel, nullptr);
+      }
     }
   }
 
  private:
-  template <int kR>
+  template <int kR, int kP>
   static void block_of(const GemmArgs& args, const Products products, std::size_t m, std::size_t panel,
                        float* block) noexcept {
+    /// With few sums, those of the low and of the high nibbles do not wait for each other.
+    constexpr int kChains = kR * kP < 4 ? 2 : 1;
     const PackedView& w = *args.weights;
     const std::size_t pitch = Rows<S>::bytes(w, args.rows), groups = w.groups();
+    const std::size_t panel_pitch = panel_bytes(w.format, w.k_padded());
     const std::byte* a = args.a + m * pitch;
-    const std::byte* codes = w.codes + panel * panel_bytes(w.format, w.k_padded());
-    F32 total[kR];
-    for (auto& t : total) t = S::set1(0.0f);
+    const std::byte* codes = w.codes + panel * panel_pitch;
+    F32 total[kP][kR];
+    for (auto& of_panel : total)
+      for (auto& t : of_panel) t = S::set1(0.0f);
     for (std::size_t g = 0; g < groups; ++g) {
-      const std::size_t at = (panel * groups + g) * kPanel;
-      I32 sums[kR];
+      I32 sums[kChains][kP][kR];
+      for (auto& chain : sums)
+        for (auto& of_panel : chain)
+          for (auto& s : of_panel) s = S::set1(std::int32_t{0});
       if constexpr (Products::kZeroPoints)
-        begin_group<kR>(args, pitch, m, panel, g, sums);
-      else
-        for (auto& s : sums) s = S::set1(std::int32_t{0});
+        begin_group<kR, kP>(w, a + w.k_padded() * sizeof(Code), pitch, panel, g, sums[0]);
       const std::size_t end = g + 1 == groups ? w.k_padded() : (g + 1) * w.group_size;
       for (std::size_t k = g * w.group_size; k < end; k += kNibbleUnit) {
         const std::byte* lines = codes + k / kTileK * (kTileK * kPanel / 2);
         if (k % kTileK == 0)
-          products.template add_unit<kR, false>(sums, a + k * sizeof(Code), pitch, lines);
+          products.template add_unit<kR, kP, false>(sums[0], a + k * sizeof(Code), pitch, lines, panel_pitch);
         else
-          products.template add_unit<kR, true>(sums, a + k * sizeof(Code), pitch, lines);
+          products.template add_unit<kR, kP, true>(sums[kChains - 1], a + k * sizeof(Code), pitch, lines, panel_pitch);
       }
-      if (args.accumulators != nullptr && g == args.group)
-        for (int r = 0; r < kR; ++r) store_accumulators<S>(args, m + static_cast<std::size_t>(r), panel, sums[r]);
-      const F32 scale = S::mul(S::load(w.scales + at), S::set1(products.step));
-#pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r) {
-        const F32 both = S::mul(scale, S::set1(args.a_scales[(m + static_cast<std::size_t>(r)) * groups + g]));
-        total[r] = S::fma(S::to_f32(sums[r]), both, total[r]);
-      }
+      end_group<kR, kP, kChains>(args, products.step, m, panel, g, sums, total);
     }
-    for (int r = 0; r < kR; ++r) S::store(block + r * kPanel, total[r]);
+    for (int p = 0; p < kP; ++p)
+      for (int r = 0; r < kR; ++r) S::store(block + (p * kRows + r) * static_cast<int>(kPanel), total[p][r]);
   }
 
-  /// sums = what the zero points of group g add.
-  template <int kR>
-  QEFF_INLINE static void begin_group(const GemmArgs& args, std::size_t pitch, std::size_t m, std::size_t panel,
-                                      std::size_t g, I32 (&sums)[kR]) noexcept {
-    const PackedView& w = *args.weights;
-    const std::byte* minus_sums = args.a + m * pitch + w.k_padded() * sizeof(Code) + g * sizeof(std::int32_t);
-    const I32 zero = S::load_u8(w.zero_points + (panel * w.groups() + g) * kPanel);
+  /// sums = what the zero points of group g add. minus_sums: those of the first row.
+  template <int kR, int kP>
+  QEFF_INLINE static void begin_group(const PackedView& w, const std::byte* minus_sums, std::size_t pitch,
+                                      std::size_t panel, std::size_t g, I32 (&sums)[kP][kR]) noexcept {
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) {
+      const I32 zero = S::load_u8(w.zero_points + ((panel + static_cast<std::size_t>(p)) * w.groups() + g) * kPanel);
 #pragma GCC unroll 16
-    for (int r = 0; r < kR; ++r, minus_sums += pitch) {
-      std::int32_t minus_sum;
-      __builtin_memcpy(&minus_sum, minus_sums, sizeof minus_sum);
-      sums[r] = S::mul(zero, S::set1(minus_sum));
+      for (int r = 0; r < kR; ++r)
+        sums[p][r] = S::mul(zero, S::set1(Rows<S>::group_sum(minus_sums + static_cast<std::size_t>(r) * pitch, g)));
+    }
+  }
+
+  /// total += to_f32(sums) * scales of group g; and hands the sums out if asked to.
+  template <int kR, int kP, int kChains>
+  QEFF_INLINE static void end_group(const GemmArgs& args, float step, std::size_t m, std::size_t panel, std::size_t g,
+                                    I32 (&sums)[kChains][kP][kR], F32 (&total)[kP][kR]) noexcept {
+    const PackedView& w = *args.weights;
+    const std::size_t groups = w.groups();
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) {
+      const std::size_t at = panel + static_cast<std::size_t>(p);
+      const F32 scale = S::mul(S::load(w.scales + (at * groups + g) * kPanel), S::set1(step));
+#pragma GCC unroll 16
+      for (int r = 0; r < kR; ++r) {
+        const std::size_t row = m + static_cast<std::size_t>(r);
+        I32 sum = sums[0][p][r];
+        if constexpr (kChains == 2) sum = S::add(sum, sums[1][p][r]);
+        const F32 both = S::mul(scale, S::set1(args.a_scales[row * groups + g]));
+        total[p][r] = S::fma(S::to_f32(sum), both, total[p][r]);
+        if (args.accumulators != nullptr && g == args.group) store_accumulators<S>(args, row, at, sum);
+      }
     }
   }
 };

@@ -33,6 +33,7 @@ class PrepareRows {
           quantize(w, row, 127.0f, a_scales + r * w.groups(), [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA {
             S::store_act(reinterpret_cast<typename S::ActI8*>(out) + i, q);
           });
+          if constexpr (S::kUnsignedCodes) add_up_groups(w, reinterpret_cast<typename S::ActI8*>(out), -128);
           break;
         case RowForm::words:
           if constexpr (S::kWide)
@@ -44,7 +45,7 @@ class PrepareRows {
           auto* codes = reinterpret_cast<std::int8_t*>(out);
           quantize(w, row, 127.0f, a_scales + r * w.groups(),
                    [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_act(codes + i, q); });
-          add_up_groups(w, codes);
+          add_up_groups(w, codes, -1);
           break;
         }
         case RowForm::nibble_words:
@@ -52,7 +53,7 @@ class PrepareRows {
             auto* codes = reinterpret_cast<std::int16_t*>(out);
             quantize(w, row, Rows<S>::word_limit(w), a_scales + r * w.groups(),
                      [&](std::size_t i, I32 q) QEFF_INLINE_LAMBDA { S::store_nibble_words(codes + i, q); });
-            add_up_groups(w, codes);
+            add_up_groups(w, codes, -1);
           }
           break;
       }
@@ -107,15 +108,15 @@ class PrepareRows {
     return finite ? scale : __builtin_nanf("");
   }
 
-  /// Behind the codes of a row, minus the sum of those of each group; padding is zero and adds nothing.
+  /// Behind the codes of a row, `times` the sum of those of each group; padding is zero and adds nothing.
   template <class Code>
-  static void add_up_groups(const PackedView& w, Code* codes) noexcept {
+  static void add_up_groups(const PackedView& w, Code* codes, std::int32_t times) noexcept {
     auto* sums = reinterpret_cast<std::int32_t*>(codes + w.k_padded());
     for (std::size_t g = 0; g < w.groups(); ++g) {
       const std::size_t end = g + 1 == w.groups() ? w.k_padded() : (g + 1) * w.group_size;
       std::int32_t sum = 0;
       for (std::size_t k = g * w.group_size; k < end; ++k) sum += codes[k];
-      sums[g] = -sum;
+      sums[g] = times * sum;
     }
   }
 

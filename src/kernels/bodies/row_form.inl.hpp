@@ -15,7 +15,7 @@ namespace qeff::kernels {
 
 enum class RowForm {
   floats,     ///< float32 or bf16: k_padded values
-  quantized,  ///< k_padded S::ActI8
+  quantized,  ///< k_padded S::ActI8; where S takes codes as unsigned, then -128 times their sums over each group, int32
   nibbles,    ///< k_padded plain int8 codes, then minus their sums over each group, int32
   words,      ///< k_padded codes of 16 bits
   nibble_words  ///< codes of 16 bits (word_limit), k in the order 0 2 1 3 of four, then the sums as of nibbles
@@ -43,17 +43,17 @@ struct Rows {
     return S::kWide && rows > tuning().byte_rows ? RowForm::words : RowForm::quantized;
   }
 
-  /// Bytes of one row, a multiple of 64.
+  /// Bytes of one row, a multiple of 64; not one of 512, so that a tile's rows share no set of a cache.
   QEFF_INLINE static std::size_t bytes(const PackedView& w, std::size_t rows) noexcept {
-    const std::size_t k = w.k_padded();
-    switch (form(w, rows)) {
-      case RowForm::quantized: return k * sizeof(typename S::ActI8);
-      case RowForm::nibbles: return k + sum_bytes(w);
-      case RowForm::words: return k * 2;
-      case RowForm::nibble_words: return k * 2 + sum_bytes(w);
-      case RowForm::floats: break;
-    }
-    return k * (w.activations == Activations::bf16 && S::kBf16 ? 2 : 4);
+    const std::size_t n = used_bytes(w, form(w, rows));
+    return n % 512 == 0 ? n + 64 : n;
+  }
+
+  /// What is stored for group g where the codes of a row end, in the forms that have sums.
+  QEFF_INLINE static std::int32_t group_sum(const std::byte* end_of_codes, std::size_t g) noexcept {
+    std::int32_t sum;
+    __builtin_memcpy(&sum, end_of_codes + g * sizeof sum, sizeof sum);
+    return sum;
   }
 
   /// The largest code of nibble_words: sums over a group stay below 2^31. A step is then at most max|x| / 8195, of
@@ -64,6 +64,17 @@ struct Rows {
   }
 
  private:
+  QEFF_INLINE static std::size_t used_bytes(const PackedView& w, RowForm form) noexcept {
+    const std::size_t k = w.k_padded();
+    switch (form) {
+      case RowForm::quantized: return k * sizeof(typename S::ActI8) + (S::kUnsignedCodes ? sum_bytes(w) : 0);
+      case RowForm::nibbles: return k + sum_bytes(w);
+      case RowForm::words: return k * 2;
+      case RowForm::nibble_words: return k * 2 + sum_bytes(w);
+      case RowForm::floats: break;
+    }
+    return k * (w.activations == Activations::bf16 && S::kBf16 ? 2 : 4);
+  }
   QEFF_INLINE static std::size_t group(const PackedView& w) noexcept { return w.group_size < w.k ? w.group_size : w.k; }
   /// The largest weight of nibble_words.
   QEFF_INLINE static std::size_t most_word(WeightFormat format) noexcept {

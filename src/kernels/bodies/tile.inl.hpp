@@ -1,9 +1,9 @@
 /// @file
-/// Register tiles: up to kRows rows of activations times the 16 columns of a panel. The innermost loops
-/// of everything, written once over the policy.
+/// Register tiles: up to kRows rows of activations times the 16 columns of each of kPanels panels. The innermost
+/// loops of everything, written once over the policy.
 ///
-/// A row's sum is one chain over the reduction index in ascending order, whatever the number of rows
-/// in the tile: results do not depend on how rows are grouped.
+/// A row's sum of floats is one chain over the reduction index in ascending order, whatever the number of rows and
+/// panels in the tile: results do not depend on how they are grouped.
 #pragma once
 
 #include <cstddef>
@@ -28,77 +28,138 @@ QEFF_INLINE void by_rows(std::size_t rows, F&& f) noexcept {
   f.template operator()<kMost>();
 }
 
+/// Calls f.operator()<rows, panels>(). @pre 1 <= rows <= kMost, 1 <= panels <= kMostPanels <= 2
+template <int kMost, int kMostPanels, class F>
+QEFF_INLINE void by_tile(std::size_t rows, std::size_t panels, F&& f) noexcept {
+  if constexpr (kMostPanels == 2) {
+    if (panels == 2) return by_rows<kMost>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f.template operator()<kR, 2>(); });
+  }
+  by_rows<kMost>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f.template operator()<kR, 1>(); });
+}
+
 template <class S>
 struct VectorTile {
   static constexpr std::size_t kRows = S::kRows;        ///< Most rows of one call to f32 and bf16.
   static constexpr std::size_t kDotRows = S::kDotRows;  ///< Most rows of one call to int8.
-  static constexpr std::size_t kPanels = 1;             ///< Panels of one call.
+  static constexpr std::size_t kPanels = S::kPanels;    ///< Most panels of one call.
   using Act = typename S::ActI8;
   static constexpr std::size_t kLineBytes = 64;  ///< Of a line of signed codes, as int8 takes them.
 
   /// c[panel][kDotRows][16] = sum over `lines` lines of a[r] * b[panel], int32. a_stride: elements from
   /// one row to the next; b_pitch: bytes from one panel to the next (unused with one panel).
   QEFF_INLINE static void int8(const typename S::ActI8* a, std::size_t a_stride, const std::byte* b,
-                               std::size_t /*b_pitch*/, std::size_t /*panels*/, std::size_t lines,
-                               std::size_t rows, std::int32_t* c) noexcept {
-    by_rows<kDotRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { int8_rows<kR>(a, a_stride, b, lines, c); });
+                               std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
+                               std::int32_t* c) noexcept {
+    by_tile<kDotRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
+      int8_rows<kR, kP>(a, a_stride, b, b_pitch, lines, c);
+    });
   }
 
-  /// c[r][16] = sum over k of a[r][k] * b[k][16]; b_stride: floats from one k to the next.
+  /// c[panel][r][16] = sum over k of a[r][k] * b[panel][k][16]; b_stride: floats from one k to the next; c_pitch: from
+  /// one panel of sums to the next.
+  QEFF_INLINE static void f32(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
+                              std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows, float* c,
+                              std::size_t c_pitch) noexcept {
+    by_tile<kRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
+      f32_rows<kR, kP>(a, a_stride, b, b_stride, b_pitch, k, c, c_pitch);
+    });
+  }
+
+  /// The same with one panel.
   QEFF_INLINE static void f32(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
                               std::size_t k, std::size_t rows, float* c) noexcept {
-    by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f32_rows<kR>(a, a_stride, b, b_stride, k, c); });
+    by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f32_rows<kR, 1>(a, a_stride, b, b_stride, 0, k, c, 0); });
   }
 
   /// c[panel][kRows][16] with bf16 pairs: a[r]: bf16 values, b[panel]: [k / 2][16][2].
   QEFF_INLINE static void bf16(const std::uint16_t* a, std::size_t a_stride, const std::byte* b,
-                               std::size_t /*b_pitch*/, std::size_t /*panels*/, std::size_t k,
-                               std::size_t rows, float* c) noexcept {
-    by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { bf16_rows<kR>(a, a_stride, b, k, c); });
+                               std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
+                               float* c) noexcept {
+    by_tile<kRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
+      bf16_rows<kR, kP>(a, a_stride, b, b_pitch, k, c);
+    });
   }
 
  private:
-  template <int kR>
-  static void int8_rows(const typename S::ActI8* a, std::size_t a_stride, const std::byte* b,
+  /// Sums of one row and panel: with few rows, products would wait for each other. Integers may be added in any order.
+  static constexpr int chains(int sums) { return sums < 4 ? 4 / sums : 1; }
+
+  template <int kR, int kP>
+  static void int8_rows(const typename S::ActI8* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
                         std::size_t lines, std::int32_t* c) noexcept {
-    typename S::I32 sums[kR];
-    for (auto& s : sums) s = S::set1(std::int32_t{0});
-    for (std::size_t l = 0; l < lines; ++l) {
-      if constexpr (kR <= kStreamingRows) prefetch(b + l * 64);
-      const auto codes = S::load_bytes(b + l * 64);
+    constexpr int kChains = chains(kR * kP);
+    typename S::I32 sums[kChains][kP][kR];
+    for (auto& chain : sums)
+      for (auto& panel : chain)
+        for (auto& s : panel) s = S::set1(std::int32_t{0});
+    const auto line = [&](auto& into, std::size_t l) QEFF_INLINE_LAMBDA {
+      typename S::Bytes codes[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) {
+        const std::byte* from = b + static_cast<std::size_t>(p) * b_pitch + l * 64;
+        if constexpr (kR <= kStreamingRows) prefetch(from);
+        codes[p] = S::load_codes(from);
+      }
 #pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r)
-        sums[r] = S::dot(sums[r], S::load_act(a + static_cast<std::size_t>(r) * a_stride + l * 4), codes);
-    }
-    for (int r = 0; r < kR; ++r) S::store(c + r * 16, sums[r]);
+      for (int r = 0; r < kR; ++r) {
+        const auto x = S::load_act(a + static_cast<std::size_t>(r) * a_stride + l * 4);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) into[p][r] = S::dot(into[p][r], x, codes[p]);
+      }
+    };
+    std::size_t l = 0;
+    for (; l + kChains <= lines; l += kChains)
+#pragma GCC unroll 4
+      for (int i = 0; i < kChains; ++i) line(sums[i], l + static_cast<std::size_t>(i));
+    for (; l < lines; ++l) line(sums[0], l);
+    for (int p = 0; p < kP; ++p)
+      for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+        for (int i = 1; i < kChains; ++i) sums[0][p][r] = S::add(sums[0][p][r], sums[i][p][r]);
+        S::store(c + (p * static_cast<int>(kDotRows) + r) * 16, sums[0][p][r]);
+      }
   }
 
-  template <int kR>
-  static void f32_rows(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
-                       std::size_t k, float* c) noexcept {
-    typename S::F32 sums[kR];
-    for (auto& s : sums) s = S::set1(0.0f);
+  template <int kR, int kP>
+  static void f32_rows(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t b_pitch,
+                       std::size_t k, float* c, std::size_t c_pitch) noexcept {
+    typename S::F32 sums[kP][kR];
+    for (auto& panel : sums)
+      for (auto& s : panel) s = S::set1(0.0f);
     for (std::size_t i = 0; i < k; ++i) {
-      const auto w = S::load(b + i * b_stride);
+      typename S::F32 w[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) w[p] = S::load(b + static_cast<std::size_t>(p) * b_pitch + i * b_stride);
 #pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r)
-        sums[r] = S::fma(S::set1(a[static_cast<std::size_t>(r) * a_stride + i]), w, sums[r]);
+      for (int r = 0; r < kR; ++r) {
+        const auto x = S::set1(a[static_cast<std::size_t>(r) * a_stride + i]);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) sums[p][r] = S::fma(x, w[p], sums[p][r]);
+      }
     }
-    for (int r = 0; r < kR; ++r) S::store(c + r * 16, sums[r]);
+    for (int p = 0; p < kP; ++p)
+      for (int r = 0; r < kR; ++r) S::store(c + static_cast<std::size_t>(p) * c_pitch + r * 16, sums[p][r]);
   }
 
-  template <int kR>
-  static void bf16_rows(const std::uint16_t* a, std::size_t a_stride, const std::byte* b, std::size_t k,
-                        float* c) noexcept {
-    typename S::F32 sums[kR];
-    for (auto& s : sums) s = S::set1(0.0f);
+  template <int kR, int kP>
+  static void bf16_rows(const std::uint16_t* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
+                        std::size_t k, float* c) noexcept {
+    typename S::F32 sums[kP][kR];
+    for (auto& panel : sums)
+      for (auto& s : panel) s = S::set1(0.0f);
     for (std::size_t i = 0; i < k; i += 2) {
-      const auto w = S::load_pair(b + i * 32);
+      typename S::Pair w[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) w[p] = S::load_pair(b + static_cast<std::size_t>(p) * b_pitch + i * 32);
 #pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r)
-        sums[r] = S::dot_bf16(sums[r], S::broadcast_pair(a + static_cast<std::size_t>(r) * a_stride + i), w);
+      for (int r = 0; r < kR; ++r) {
+        const auto x = S::broadcast_pair(a + static_cast<std::size_t>(r) * a_stride + i);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_bf16(sums[p][r], x, w[p]);
+      }
     }
-    for (int r = 0; r < kR; ++r) S::store(c + r * 16, sums[r]);
+    for (int p = 0; p < kP; ++p)
+      for (int r = 0; r < kR; ++r) S::store(c + (p * static_cast<int>(kRows) + r) * 16, sums[p][r]);
   }
 };
 

@@ -3,8 +3,7 @@
 /// blocks, which go through 2 x 2 tiles: 32 rows by 2 panels of 16 columns.
 ///
 /// Tiles 0..3 hold sums (row half + 2 * panel), 4 and 5 rows of activations, 6 and 7 weights. A
-/// tile of weights is 16 lines of a panel as they are stored. int8 tiles multiply signed by signed, so
-/// activations have no offset.
+/// tile of weights is 16 lines of a panel as they are stored. int8 tiles multiply signed by signed.
 #pragma once
 
 #include "kernels/bodies/tile.inl.hpp"
@@ -15,17 +14,17 @@ namespace qeff::kernels::simd {
 struct Amx : Avx512Bf16 {
   static constexpr Isa kIsa = Isa::amx;
 
-  using ActI8 = std::int8_t;
-  static constexpr int kActOffset = 0;
+  static constexpr bool kUnsignedCodes = false;
+  static constexpr bool kNibbleWords = false;
 
+  QEFF_INLINE static Bytes load_codes(const std::byte* p) noexcept { return load_bytes(p); }
   /// Signed times signed with an instruction that wants its first operand unsigned: |a| * (w with the
   /// sign of a). Exact within -127..127.
   QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
     const __mmask64 negative = _mm512_movepi8_mask(a);
     const __m512i flipped = _mm512_mask_sub_epi8(codes.v, negative, _mm512_setzero_si512(), codes.v);
-    return {_mm512_dpbusd_epi32(sum.v, _mm512_abs_epi8(a), flipped)};
+    return {dpbusd(sum.v, _mm512_abs_epi8(a), flipped)};
   }
-  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept { store_nibble_act(p, q); }
 
   struct Tile {
     static constexpr std::size_t kRows = 32, kDotRows = 32, kPanels = 2, kLineBytes = 64;

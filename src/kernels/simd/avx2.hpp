@@ -21,6 +21,7 @@ struct Avx2 {
   static constexpr Isa kIsa = Isa::avx2;
   static constexpr int kRows = 6;  // 12 sums + 2 weights + 1 activation of 16 registers
   static constexpr int kDotRows = 4;  // 8 sums + 2 weights + 2 of an activation + 1 constant + 1
+  static constexpr int kPanels = 1;
 
   struct F32 { __m256 lo, hi; };
   struct I32 { __m256i lo, hi; };
@@ -152,7 +153,7 @@ struct Avx2 {
 
   /// Four codes, then their magnitudes: the unsigned operand of vpmaddubsw.
   struct ActI8 { std::int8_t code; std::uint8_t magnitude; };
-  static constexpr int kActOffset = 0;
+  static constexpr bool kUnsignedCodes = false;
 
   struct Act { __m256i code, magnitude; };
   struct Bytes { __m256i lo, hi; };
@@ -163,6 +164,7 @@ struct Avx2 {
     return _mm256_set1_epi32(bytes);
   }
   QEFF_INLINE static Act load_act(const ActI8* p) noexcept { return {four(p), four(p + 2)}; }
+  QEFF_INLINE static Bytes load_codes(const std::byte* p) noexcept { return load_bytes(p); }
   /// |a| * (w with the sign of a): pairs stay within 2 * 127 * 127 < 2^15.
   /// In assembly because GCC 12, left alone, multiplies for all rows first and runs out of registers.
   template <class V>
@@ -256,7 +258,23 @@ struct Avx2 {
     store256(p, _mm256_shuffle_epi8(words(q), spread));
   }
 
-  /// Words of their low and high bytes, in the order of even_nibbles and odd_nibbles.
+  /// The low and the high bytes of 16 words.
+  struct WordTable { Bytes low, high; };
+  QEFF_INLINE static WordTable load_word_table(const std::int16_t* words) noexcept {
+    std::int8_t low[16], high[16];
+    for (int i = 0; i < 16; ++i) {
+      low[i] = static_cast<std::int8_t>(words[i]);
+      high[i] = static_cast<std::int8_t>(words[i] >> 8);
+    }
+    return {load_table(low), load_table(high)};
+  }
+  /// The words of the nibbles of a line, in the order of even_nibbles and odd_nibbles.
+  template <bool kHigh>
+  QEFF_INLINE static void look_up_words(const WordTable& table, Bytes b, Words& even, Words& odd) noexcept {
+    const Bytes index = kHigh ? high_nibbles(b) : low_nibbles(b);
+    join_bytes(lookup(table.low, index), lookup(table.high, index), even, odd);
+  }
+  /// Words of their low and high bytes.
   QEFF_INLINE static void join_bytes(Bytes low, Bytes high, Words& even, Words& odd) noexcept {
     const __m256i mask = _mm256_set1_epi16(255);
     const auto one = [&](__m256i l, __m256i h, __m256i& e, __m256i& o) QEFF_INLINE_LAMBDA {

@@ -1,12 +1,13 @@
 /// @file
 /// Simd policy for AVX-512 with VNNI (Cascade Lake 2019, Zen 4): a panel's 16 columns are one
-/// register. portable.hpp says what each operation means; activations are stored plus 128 (avx_vnni.hpp).
+/// register. portable.hpp says what each operation means.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "qeff/core/macros.hpp"
 #include "qeff/kernels/isa.hpp"
@@ -15,8 +16,9 @@ namespace qeff::kernels::simd {
 
 struct Avx512Vnni {
   static constexpr Isa kIsa = Isa::avx512_vnni;
-  static constexpr int kRows = 12;  // enough chains to cover the latency of two ports
+  static constexpr int kRows = 12;  // 24 sums + 2 weights + 1 activation + 1 constant of 32 registers
   static constexpr int kDotRows = 12;
+  static constexpr int kPanels = 2;
   static constexpr bool kWide = false;
 
   struct F32 { __m512 v; };
@@ -86,8 +88,8 @@ struct Avx512Vnni {
     return {_mm512_permutexvar_ps(index.v, _mm512_loadu_ps(table))};
   }
 
-  using ActI8 = std::uint8_t;
-  static constexpr int kActOffset = 128;
+  using ActI8 = std::int8_t;
+  static constexpr bool kUnsignedCodes = true;
 
   using Act = __m512i;
   struct Bytes { __m512i v; };
@@ -97,25 +99,32 @@ struct Avx512Vnni {
     __builtin_memcpy(&four, p, sizeof four);
     return _mm512_set1_epi32(four);
   }
-  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
-    return {_mm512_dpbusd_epi32(sum.v, a, codes.v)};
+  QEFF_INLINE static Bytes load_codes(const std::byte* p) noexcept {
+    return {_mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128))};
   }
+  /// In assembly because GCC 12 moves sums from register to register around the intrinsic.
+  template <class V>
+  QEFF_INLINE static V dpbusd(V sum, V unsigned_bytes, V signed_bytes) noexcept {
+    if constexpr (std::is_class_v<V>)  // an emulated register
+      sum = _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes);
+    else
+      asm("vpdpbusd %[s], %[u], %[sum]" : [sum] "+v"(sum) : [u] "v"(unsigned_bytes), [s] "v"(signed_bytes));
+    return sum;
+  }
+  QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept { return {dpbusd(sum.v, codes.v, a)}; }
   QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
-    const __m512i shifted = _mm512_add_epi32(q.v, _mm512_set1_epi32(128));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(shifted));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
   }
 
   using Part = I32;
   using NibbleAct = Act;
   QEFF_INLINE static Part no_part() noexcept { return set1(std::int32_t{0}); }
+  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept { return add(sum, part); }
   QEFF_INLINE static NibbleAct load_nibble_act(const std::int8_t* p) noexcept { return load_act(p); }
   QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {
-    return {_mm512_dpbusd_epi32(part.v, codes.v, a)};
+    return {dpbusd(part.v, codes.v, a)};
   }
-  QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept { return add(sum, part); }
-  QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(q.v));
-  }
+  QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept { store_act(p, q); }
 
   static constexpr bool kNibbleWords = true;
   struct Words { __m512i v; };
@@ -130,13 +139,26 @@ struct Avx512Vnni {
     if constexpr (kHigh) return {_mm512_srli_epi16(b.v, 12)};
     return even_nibbles<false>({_mm512_srli_epi16(b.v, 8)});
   }
-  QEFF_INLINE static void join_bytes(Bytes low, Bytes high, Words& even, Words& odd) noexcept {
-    const __m512i mask = _mm512_set1_epi16(255);
-    even = {_mm512_or_si512(_mm512_and_si512(low.v, mask), _mm512_slli_epi16(high.v, 8))};
-    odd = {_mm512_or_si512(_mm512_srli_epi16(low.v, 8), _mm512_andnot_si512(mask, high.v))};
+  using WordTable = __m512i;  ///< Twice the 16 words: vpermw takes five bits of an index, of which one is anything.
+  QEFF_INLINE static WordTable load_word_table(const std::int16_t* words) noexcept {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)));
+  }
+  template <bool kHigh>
+  QEFF_INLINE static void look_up_words(WordTable table, Bytes b, Words& even, Words& odd) noexcept {
+    if constexpr (kHigh) b = {_mm512_srli_epi16(b.v, 4)};
+    even = {_mm512_permutexvar_epi16(b.v, table)};
+    odd = {_mm512_permutexvar_epi16(_mm512_srli_epi16(b.v, 8), table)};
+  }
+  template <class V>
+  QEFF_INLINE static V dpwssd(V sum, V a, V b) noexcept {  // in assembly: see dpbusd
+    if constexpr (std::is_class_v<V>)
+      sum = _mm512_dpwssd_epi32(sum, a, b);
+    else
+      asm("vpdpwssd %[a], %[b], %[sum]" : [sum] "+v"(sum) : [a] "v"(a), [b] "v"(b));
+    return sum;
   }
   QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
-    return {_mm512_dpwssd_epi32(sum.v, load_act(a), w.v)};
+    return {dpwssd(sum.v, load_act(a), w.v)};
   }
   QEFF_INLINE static void store_nibble_words(std::int16_t* p, I32 q) noexcept {
     const __m512i k = _mm512_shuffle_epi32(q.v, static_cast<_MM_PERM_ENUM>(0xD8));  // 0 2 1 3 of each four

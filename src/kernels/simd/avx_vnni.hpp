@@ -1,7 +1,6 @@
 /// @file
 /// Simd policy for AVX-VNNI (Alder Lake 2021, Zen 5): AVX2, but one instruction sums four products.
-/// Its first operand is unsigned, so activations are stored plus 128; bodies/gemm.inl.hpp takes
-/// 128 times the column sums off again.
+/// Its first operand is unsigned, so codes are taken plus 128: kUnsignedCodes in portable.hpp.
 #pragma once
 
 #include "kernels/simd/avx2.hpp"
@@ -14,19 +13,19 @@ struct AvxVnni : Avx2 {
   static constexpr int kDotRows = 6;
   static constexpr bool kWide = false;
 
-  using ActI8 = std::uint8_t;
-  static constexpr int kActOffset = 128;
+  using ActI8 = std::int8_t;
+  static constexpr bool kUnsignedCodes = true;
   using Act = __m256i;
 
   QEFF_INLINE static Act load_act(const ActI8* p) noexcept { return four(p); }
+  QEFF_INLINE static Bytes load_codes(const std::byte* p) noexcept {
+    const __m256i top = _mm256_set1_epi8(-128);
+    return {_mm256_xor_si256(load256(p), top), _mm256_xor_si256(load256(p + 32), top)};
+  }
   QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
-    return {_mm256_dpbusd_avx_epi32(sum.lo, a, codes.lo), _mm256_dpbusd_avx_epi32(sum.hi, a, codes.hi)};
+    return {_mm256_dpbusd_avx_epi32(sum.lo, codes.lo, a), _mm256_dpbusd_avx_epi32(sum.hi, codes.hi, a)};
   }
-  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept {
-    const __m256i w = _mm256_add_epi16(words(q), _mm256_set1_epi16(128));
-    const __m256i b = _mm256_permute4x64_epi64(_mm256_packus_epi16(w, w), 0x08);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(b));
-  }
+  QEFF_INLINE static void store_act(ActI8* p, I32 q) noexcept { store_nibble_act(p, q); }
 
   QEFF_INLINE static I32 dot_words(I32 sum, const std::int16_t* a, Words w) noexcept {
     const __m256i pair = four(a);
@@ -35,10 +34,8 @@ struct AvxVnni : Avx2 {
 
   using Part = I32;
   QEFF_INLINE static Part no_part() noexcept { return Avx2::set1(std::int32_t{0}); }
-  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept {
-    return {_mm256_dpbusd_avx_epi32(part.lo, codes.lo, a), _mm256_dpbusd_avx_epi32(part.hi, codes.hi, a)};
-  }
   QEFF_INLINE static I32 add_part(I32 sum, Part part) noexcept { return add(sum, part); }
+  QEFF_INLINE static Part nibble_dot(Part part, NibbleAct a, Bytes codes) noexcept { return dot(part, a, codes); }
 };
 
 }  // namespace qeff::kernels::simd

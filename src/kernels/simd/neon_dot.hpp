@@ -20,6 +20,7 @@ struct NeonDot {
   static constexpr Isa kIsa = Isa::neon_dot;
   static constexpr int kRows = 6;  // 24 sums + 4 weights + 1 activation of 32 registers
   static constexpr int kDotRows = 6;
+  static constexpr int kPanels = 1;
   static constexpr bool kWide = false;
   static constexpr bool kNibbleWords = false;
 
@@ -168,7 +169,7 @@ struct NeonDot {
   }
 
   using ActI8 = std::int8_t;
-  static constexpr int kActOffset = 0;
+  static constexpr bool kUnsignedCodes = false;
 
   struct Act { int8x16_t v; };
   struct Bytes { uint8x16_t q[4]; };
@@ -178,6 +179,7 @@ struct NeonDot {
     __builtin_memcpy(&four, p, sizeof four);
     return {vreinterpretq_s8_s32(vdupq_n_s32(four))};
   }
+  QEFF_INLINE static Bytes load_codes(const std::byte* p) noexcept { return load_bytes(p); }
   QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
     return each<I32>([&](int i) QEFF_INLINE_LAMBDA {
       return vdotq_s32(sum.q[i], vreinterpretq_s8_u8(codes.q[i]), a.v);

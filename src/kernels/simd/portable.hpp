@@ -23,6 +23,7 @@ struct Portable {
   static constexpr Isa kIsa = Isa::portable;
   static constexpr int kRows = 4;     ///< Rows of a register tile of float products.
   static constexpr int kDotRows = 4;  ///< The same of dot and nibble_dot.
+  static constexpr int kPanels = 1;   ///< Panels of a register tile, 1 or 2.
 
   struct F32 { float at[16]; };
   struct I32 { std::int32_t at[16]; };
@@ -192,7 +193,8 @@ struct Portable {
 
   // --- int8 products -------------------------------------------------------------------------
   using ActI8 = std::int8_t;             ///< How a quantized activation is stored.
-  static constexpr int kActOffset = 0;   ///< What is added to a stored activation.
+  /// Whether dot takes a code as the unsigned number 128 above it. Prepared rows then come with what that adds.
+  static constexpr bool kUnsignedCodes = false;
 
   struct Act { std::int8_t at[4]; };
   struct Bytes { std::uint8_t at[64]; };  ///< A line of codes.
@@ -202,7 +204,9 @@ struct Portable {
     std::memcpy(a.at, p, sizeof a.at);
     return a;
   }
-  /// sum[c] += activations times the signed codes of column c. @pre no code is -128
+  /// A line of signed codes as dot takes them.
+  QEFF_INLINE static Bytes load_codes(const std::byte* p) noexcept { return load_bytes(p); }
+  /// sum[c] += activations times the codes of column c, as load_codes read them. @pre no code is -128
   QEFF_INLINE static I32 dot(I32 sum, Act a, Bytes codes) noexcept {
     for (int c = 0; c < 16; ++c)
       for (int j = 0; j < 4; ++j) sum.at[c] += a.at[j] * static_cast<std::int8_t>(codes.at[c * 4 + j]);
@@ -234,7 +238,7 @@ struct Portable {
 
   /// Whether products of words (widen, dot_words: see avx2.hpp) are no slower than those of bytes.
   static constexpr bool kWide = false;
-  /// Whether products of 4-bit codes by words (even_nibbles, odd_nibbles, join_bytes, dot_words: see avx2.hpp) are faster
+  /// Whether products of 4-bit codes by words (even_nibbles, odd_nibbles, look_up_words, dot_words: see avx2.hpp) are faster
   /// than those of bf16 or float32.
   static constexpr bool kNibbleWords = false;
 

@@ -84,6 +84,7 @@ inline __m256i _mm256_sub_epi32(__m256i a, __m256i b) { return emulation::map<st
 inline __m256i _mm256_and_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
 inline __m256i _mm256_andnot_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return ~x & y; }); }
 inline __m256i _mm256_or_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
+inline __m256i _mm256_xor_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x ^ y; }); }
 inline __m256i _mm256_slli_epi32(__m256i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x << n; }); }
 inline __m256i _mm256_srli_epi32(__m256i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m256i _mm256_srai_epi32(__m256i a, int n) { return emulation::map<std::int32_t>(a, [&](auto x) { return x >> n; }); }
@@ -199,12 +200,5 @@ inline __m256i _mm256_packs_epi32(__m256i a, __m256i b) {
   return emulation::generate<__m256i, std::int16_t>([&](std::size_t i) {
     const std::size_t from = i / 8 * 4 + i % 4;
     return emulation::saturate<std::int16_t>(i % 8 < 4 ? x[from] : y[from]);
-  });
-}
-inline __m256i _mm256_packus_epi16(__m256i a, __m256i b) {
-  const auto x = emulation::elements<std::int16_t>(a), y = emulation::elements<std::int16_t>(b);
-  return emulation::generate<__m256i, std::uint8_t>([&](std::size_t i) {
-    const std::size_t from = i / 16 * 8 + i % 8;
-    return emulation::saturate<std::uint8_t>(i % 16 < 8 ? x[from] : y[from]);
   });
 }

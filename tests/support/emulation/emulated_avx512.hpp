@@ -32,12 +32,11 @@ inline __m512i _mm512_sub_epi8(__m512i a, __m512i b) { return emulation::map<std
 inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, emulation::Sub{}); }
 inline __m512i _mm512_and_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
 inline __m512i _mm512_or_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
-inline __m512i _mm512_andnot_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return ~x & y; }); }
+inline __m512i _mm512_xor_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x ^ y; }); }
 inline __m512i _mm512_slli_epi32(__m512i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x << n; }); }
 inline __m512i _mm512_srli_epi32(__m512i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m512i _mm512_srai_epi32(__m512i a, int n) { return emulation::map<std::int32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m512i _mm512_srli_epi16(__m512i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x >> n; }); }
-inline __m512i _mm512_slli_epi16(__m512i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x << n; }); }
 inline __m512i _mm512_cvtepu8_epi32(__m128i a) { return emulation::generate<__m512i, std::int32_t>([&](std::size_t i) { return a.bytes[i]; }); }
 inline __m512i _mm512_loadu_si512(const void* p) { return emulation::load<__m512i>(p); }
 inline void _mm512_storeu_si512(void* p, __m512i a) { emulation::store(p, a); }
@@ -79,6 +78,41 @@ inline __m512i _mm512_shuffle_epi8(__m512i a, __m512i order) {
   return emulation::generate<__m512i, std::uint8_t>([&](std::size_t i) {
     const unsigned at = order.bytes[i];
     return at & 0x80 ? std::uint8_t{0} : a.bytes[i / 16 * 16 + (at & 15)];
+  });
+}
+/// Each quarter by itself: the low, or the high, halves of a and b in turns.
+inline __m512i _mm512_unpacklo_epi8(__m512i a, __m512i b) {
+  return emulation::generate<__m512i, std::uint8_t>(
+      [&](std::size_t i) { return (i % 2 == 0 ? a : b).bytes[i / 16 * 16 + i % 16 / 2]; });
+}
+inline __m512i _mm512_unpackhi_epi8(__m512i a, __m512i b) {
+  return emulation::generate<__m512i, std::uint8_t>(
+      [&](std::size_t i) { return (i % 2 == 0 ? a : b).bytes[i / 16 * 16 + 8 + i % 16 / 2]; });
+}
+inline __m512i _mm512_broadcast_i64x4(__m256i a) {
+  return emulation::generate<__m512i, std::uint8_t>([&](std::size_t i) { return a.bytes[i % 32]; });
+}
+/// Seven bits of each index: a byte of a, or beyond 63 of b.
+inline __m512i _mm512_permutex2var_epi8(__m512i a, __m512i index, __m512i b) {
+  return emulation::generate<__m512i, std::uint8_t>([&](std::size_t i) {
+    const unsigned at = index.bytes[i] & 127;
+    return at < 64 ? a.bytes[at] : b.bytes[at - 64];
+  });
+}
+/// Five bits of each index.
+inline __m512i _mm512_permutexvar_epi16(__m512i index, __m512i a) {
+  const auto x = emulation::elements<std::uint16_t>(a), at = emulation::elements<std::uint16_t>(index);
+  return emulation::generate<__m512i, std::uint16_t>([&](std::size_t i) { return x[at[i] & 31]; });
+}
+/// Bit 4 a + 2 b + c of the table.
+inline __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int table) {
+  return emulation::generate<__m512i, std::uint8_t>([&](std::size_t i) {
+    unsigned byte = 0;
+    for (unsigned bit = 0; bit < 8; ++bit) {
+      const unsigned at = (a.bytes[i] >> bit & 1u) << 2 | (b.bytes[i] >> bit & 1u) << 1 | (c.bytes[i] >> bit & 1u);
+      byte |= (static_cast<unsigned>(table) >> at & 1u) << bit;
+    }
+    return static_cast<std::uint8_t>(byte);
   });
 }
 inline __m512 _mm512_permutexvar_ps(__m512i index, __m512 a) {
