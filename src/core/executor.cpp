@@ -35,12 +35,12 @@ void watch_forks() {
 
 /// CPUs of the affinity mask and the control groups.
 std::size_t allowed_cpus() {
-  std::size_t cpus = std::max(1u, std::thread::hardware_concurrency());
   cpu_set_t mask;
   CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof mask, &mask) == 0)
-    cpus = static_cast<std::size_t>(std::max(1, CPU_COUNT(&mask)));
-  const double granted = std::max(1.0, std::ceil(cgroup_cpus()));
+  const bool known = sched_getaffinity(0, sizeof mask, &mask) == 0;
+  const auto cpus = static_cast<std::size_t>(
+      std::max(1, known ? CPU_COUNT(&mask) : static_cast<int>(std::thread::hardware_concurrency())));
+  static const double granted = std::max(1.0, std::ceil(cgroup_cpus()));  // files: asked once
   return granted < static_cast<double>(cpus) ? static_cast<std::size_t>(granted) : cpus;
 }
 
