@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "calib/validate.hpp"
 #include "qeff/core/error.hpp"
@@ -14,24 +15,19 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr std::size_t kChunkRows = 1024;
+constexpr std::size_t kChunkRows = 512;   // two panels of so many rows fit the nearest cache
 constexpr std::size_t kCheckedRows = 32;  // of a task
-constexpr std::size_t kTile = 128;        // features, a multiple of two panels
+constexpr std::size_t kPackedPanels = 4;  // of a task: a row of them is read in one piece
 
-/// x^T of one chunk as the weights of a matmul.
-kernels::PackedView chunk_view(std::size_t k, const AlignedBuffer& panels) {
-  return {.format = kernels::WeightFormat::f32,
-          .activations = kernels::Activations::f32,
-          .n = k,
-          .k = kChunkRows,
-          .group_size = kChunkRows,
-          .codes = panels.data()};
-}
-
-AlignedBuffer& thread_scratch(std::size_t bytes) {
-  thread_local AlignedBuffer scratch;
-  scratch.reserve(bytes);
-  return scratch;
+/// Memory of this thread: the columns of some panels, [panel][kChunkRows][16].
+struct Columns {
+  AlignedBuffer x, change;
+};
+Columns& thread_columns() {
+  thread_local Columns columns;
+  for (AlignedBuffer* buffer : {&columns.x, &columns.change})
+    buffer->reserve(kPackedPanels * kChunkRows * kPanel * sizeof(float));
+  return columns;
 }
 
 /// Whether no element of the row is a NaN or an infinity.
@@ -39,20 +35,26 @@ bool finite_row(MatrixView<const float> x, std::size_t row) {
   return calib::all_finite({x.row(row), 1, x.cols, x.row_stride, x.col_stride});
 }
 
-void copy_columns(MatrixView<const float> x, std::size_t row, std::size_t first, std::size_t columns, float* out) {
-  if (x.contiguous_rows() && columns == kPanel)  // a copy of a known size
-    std::copy_n(x.row(row) + first, kPanel, out);
-  else
-    for (std::size_t c = 0; c < columns; ++c) out[c] = x(row, first + c);
+/// Columns [first, first + 16) of a row, zeros behind the last one.
+void copy_columns(MatrixView<const float> x, std::size_t row, std::size_t first, float* out) {
+  const std::size_t columns = std::min(kPanel, x.cols - first);
+  if (x.contiguous_rows() && columns == kPanel) {
+    std::memcpy(out, x.row(row) + first, kPanel * sizeof(float));
+    return;
+  }
+  for (std::size_t c = 0; c < kPanel; ++c) out[c] = c < columns ? x(row, first + c) : 0.0F;
 }
 
 }  // namespace
 
 HessianAccumulator::HessianAccumulator(std::size_t k) : k_(k) {
   require(k > 0, "Hessian: the size must be at least 1");
-  sum_.assign(k * k, 0.0F);
-  sum_abs_.assign(k, 0.0);
+  sum_.assign(stride() * stride(), 0.0F);
+  sum_abs_.assign(stride(), 0.0);
 }
+
+std::size_t HessianAccumulator::panels() const noexcept { return (k_ + kPanel - 1) / kPanel; }
+std::size_t HessianAccumulator::stride() const noexcept { return panels() * kPanel; }
 
 void HessianAccumulator::add(MatrixView<const float> x, Executor& executor) { add_rows(x, nullptr, executor); }
 
@@ -65,24 +67,21 @@ void HessianAccumulator::add(MatrixView<const float> x, MatrixView<const float> 
 void HessianAccumulator::add_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
                                   Executor& executor) {
   require(x.cols == k_, "Hessian: the input has ", x.cols, " columns, expected ", k_);
-  const std::size_t bytes = chunk_view(k_, panels_).code_bytes();
+  const std::size_t bytes = panels() * kernels::active().column_panel_bytes(kChunkRows);
   panels_.reserve(bytes);
-  transposed_.reserve(k_ * kChunkRows * sizeof(float));
   if (x_float) {
     changes_.reserve(bytes);
-    drift_.resize(k_ * k_);
+    drift_.resize(sum_.size());
   }
   for (std::size_t begin = 0; begin < x.rows; begin += kChunkRows) {
     const std::vector<std::size_t> kept = finite_rows(x, x_float, begin, executor);
     if (kept.empty()) continue;
-    copy_rows(x, x_float, kept, executor);
+    pack_rows(x, x_float, kept, executor);
     rows_ += kept.size();
-    prepare_inputs(panels_, executor);
-    add_products(sum_, true, executor);
+    add_products(panels_, kept.size(), sum_, true, executor);
     if (!x_float) continue;
     drift_rows_ += kept.size();
-    prepare_inputs(changes_, executor);
-    add_products(drift_, false, executor);
+    add_products(changes_, kept.size(), drift_, false, executor);
   }
 }
 
@@ -102,63 +101,42 @@ std::vector<std::size_t> HessianAccumulator::finite_rows(MatrixView<const float>
   return kept;
 }
 
-/// Into panels_ and changes_, with zeros behind the last row.
-void HessianAccumulator::copy_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
+/// Into panels_ and changes_.
+void HessianAccumulator::pack_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
                                    std::span<const std::size_t> rows, Executor& executor) {
-  executor.run((k_ + kPanel - 1) / kPanel, [&](std::size_t panel) {
-    const std::size_t first = panel * kPanel, columns = std::min(kPanel, k_ - first), at = first * kChunkRows;
-    float *to = panels_.as<float>() + at, *change = x_float ? changes_.as<float>() + at : nullptr;
-    std::fill_n(to, kChunkRows * kPanel, 0.0F);
-    if (change) std::fill_n(change, kChunkRows * kPanel, 0.0F);
-    std::array<double, kPanel> sums{};
-    for (const std::size_t r : rows) {
-      copy_columns(x, r, first, columns, to);
-      for (std::size_t c = 0; c < kPanel; ++c) sums[c] += static_cast<double>(std::fabs(to[c]));
-      if (change) {
-        copy_columns(*x_float, r, first, columns, change);
+  const kernels::KernelTable& table = kernels::active();
+  const std::size_t bytes = table.column_panel_bytes(rows.size()), all = panels();
+  executor.run((all + kPackedPanels - 1) / kPackedPanels, [&](std::size_t task) {
+    const std::size_t begin = task * kPackedPanels, end = std::min(all, begin + kPackedPanels);
+    Columns& columns = thread_columns();
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      for (std::size_t p = begin; p < end; ++p) {
+        const std::size_t at = ((p - begin) * kChunkRows + r) * kPanel;
+        float* const to = columns.x.as<float>() + at;
+        copy_columns(x, rows[r], p * kPanel, to);
+        for (std::size_t c = 0; c < kPanel; ++c) sum_abs_[p * kPanel + c] += static_cast<double>(std::fabs(to[c]));
+        if (!x_float) continue;
+        float* const change = columns.change.as<float>() + at;
+        copy_columns(*x_float, rows[r], p * kPanel, change);
         for (std::size_t c = 0; c < kPanel; ++c) change[c] -= to[c];
-        change += kPanel;
       }
-      to += kPanel;
+    for (std::size_t p = begin; p < end; ++p) {
+      const std::size_t at = (p - begin) * kChunkRows * kPanel;
+      table.pack_columns(columns.x.as<float>() + at, rows.size(), panels_.data() + p * bytes);
+      if (x_float) table.pack_columns(columns.change.as<float>() + at, rows.size(), changes_.data() + p * bytes);
     }
-    for (std::size_t c = 0; c < columns; ++c) sum_abs_[first + c] += sums[c];
   });
 }
 
-/// The rows in `panels` as inputs of a matmul by panels_.
-void HessianAccumulator::prepare_inputs(const AlignedBuffer& panels, Executor& executor) {
+/// sum += the packed rows times those of `right`; symmetric: only blocks on and above the diagonal.
+void HessianAccumulator::add_products(const AlignedBuffer& right, std::size_t rows, std::vector<float>& sum,
+                                      bool symmetric, Executor& executor) {
   const kernels::KernelTable& table = kernels::active();
-  const kernels::PackedView x = chunk_view(k_, panels_);
-  inputs_.reserve(k_ * table.row_bytes(x, k_));
-  executor.run((k_ + kTile - 1) / kTile, [&](std::size_t tile) {
-    const std::size_t first = tile * kTile, last = std::min(k_, first + kTile);
-    for (std::size_t c = first; c < last; ++c)
-      for (std::size_t r = 0; r < kChunkRows; ++r)
-        transposed_.as<float>()[c * kChunkRows + r] =
-            panels.as<float>()[(c / kPanel * kChunkRows + r) * kPanel + c % kPanel];
-    table.prepare_rows(x, k_, transposed_.as<float>(), kChunkRows, first, last, inputs_.data(),
-                       nullptr);
-  });
-}
-
-/// sum += inputs_ x^T, tile by tile on the float kernels; symmetric: blocks on and above the diagonal only.
-void HessianAccumulator::add_products(std::vector<float>& sum, bool symmetric, Executor& executor) {
-  const kernels::KernelTable& table = kernels::active();
-  const kernels::PackedView x = chunk_view(k_, panels_);
-  const std::size_t tiles = (k_ + kTile - 1) / kTile;
-  const kernels::GemmArgs args{.weights = &x,
-                               .rows = k_,
-                               .a = inputs_.data(),
-                               .y = sum.data(),
-                               .y_stride = k_,
-                               .residual = sum.data(),
-                               .residual_stride = k_};
-  executor.run(tiles * tiles, [&](std::size_t tile) {
-    const std::size_t i = tile / tiles * kTile, j = tile % tiles * kTile;
-    if (symmetric && i > j) return;
-    AlignedBuffer& scratch = thread_scratch(table.scratch_bytes(x, k_));
-    table.gemm(args, i, std::min(k_, i + kTile), j / kPanel,
-               std::min(x.panels(), (j + kTile) / kPanel), scratch.data());
+  const std::size_t bytes = table.column_panel_bytes(rows), all = panels();
+  executor.run(all, [&](std::size_t i) {
+    for (std::size_t j = symmetric ? i : 0; j < all; ++j)
+      table.add_column_products(panels_.data() + i * bytes, right.data() + j * bytes, rows,
+                                sum.data() + i * kPanel * stride() + j * kPanel, stride());
   });
 }
 
@@ -167,13 +145,16 @@ std::vector<float> HessianAccumulator::hessian() const {
   const float scale = rows_ ? 1.0F / static_cast<float>(rows_) : 0.0F;
   for (std::size_t i = 0; i < k_; ++i)
     for (std::size_t j = i; j < k_; ++j)
-      out[i * k_ + j] = out[j * k_ + i] = sum_[i * k_ + j] * scale;
+      out[i * k_ + j] = out[j * k_ + i] = sum_[i * stride() + j] * scale;
   return out;
 }
 
 std::vector<float> HessianAccumulator::drift() const {
-  std::vector<float> out(drift_.size());
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = drift_[i % k_ * k_ + i / k_] / static_cast<float>(drift_rows_);
+  if (drift_.empty()) return {};
+  std::vector<float> out(k_ * k_);
+  for (std::size_t i = 0; i < k_; ++i)
+    for (std::size_t j = 0; j < k_; ++j)
+      out[i * k_ + j] = drift_[i * stride() + j] / static_cast<float>(drift_rows_);
   return out;
 }
 

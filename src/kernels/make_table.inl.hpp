@@ -4,6 +4,7 @@
 
 #include "kernels/bodies/attention.inl.hpp"
 #include "kernels/bodies/cached_attention.inl.hpp"
+#include "kernels/bodies/column_products.inl.hpp"
 #include "kernels/bodies/gate.inl.hpp"
 #include "kernels/bodies/gemm.inl.hpp"
 #include "kernels/bodies/layer_norm.inl.hpp"
@@ -19,6 +20,7 @@ namespace qeff::kernels {
 template <class S>
 constexpr KernelTable make_table() noexcept {
   return {.isa = S::kIsa,
+          .multiplies_bf16 = S::kBf16,
           .row_bytes = &Rows<S>::bytes,
           .prepare_rows = &PrepareRows<S>::run,
           .kernel_name = &Gemm<S>::name,
@@ -34,6 +36,9 @@ constexpr KernelTable make_table() noexcept {
           .attention_scratch = &Attention<S>::scratch,
           .attention = &Attention<S>::run,
           .subtract_products = &PanelUpdate<S>::run,
+          .column_panel_bytes = &ColumnProducts<S>::bytes,
+          .pack_columns = &ColumnProducts<S>::pack,
+          .add_column_products = &ColumnProducts<S>::add,
           .roof_registers = &RoofLoops<S>::registers,
           .roof_fed = &RoofLoops<S>::fed,
           .roof_read = &RoofLoops<S>::read};

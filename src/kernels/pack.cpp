@@ -201,13 +201,15 @@ PackedMatrix pack_float(MatrixView<const float> w, WeightFormat format) {
               .k = w.cols,
               .group_size = w.cols};
   out.codes = AlignedBuffer(out.view.code_bytes());
-  for (std::size_t n = 0; n < w.rows; ++n)
+  const std::size_t step = f32 ? 1 : 2, size = f32 ? 4 : 2;  // reduction indices side by side; bytes of a value
+  for (std::size_t n = 0; n < w.rows; ++n) {
+    std::byte* const row = out.codes.data() + place(out.view, n, 0).byte;
     for (std::size_t k = 0; k < w.cols; ++k) {
-      std::byte* at = out.codes.data() + place(out.view, n, k).byte;
       const float value = w(n, k);
-      const std::uint16_t half = to_bits<BF16>(value, false);
-      std::memcpy(at, f32 ? static_cast<const void*>(&value) : &half, f32 ? 4 : 2);
+      const std::uint16_t half = f32 ? std::uint16_t{0} : to_bits<BF16>(value, false);
+      std::memcpy(row + k / step * 64 + k % step * size, f32 ? static_cast<const void*>(&value) : &half, size);
     }
+  }
   point_view_at_buffers(out);
   return out;
 }

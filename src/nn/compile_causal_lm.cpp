@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <optional>
 #include <utility>
@@ -68,6 +69,8 @@ void check_tokens(const TokenBatch& batch, const DecoderShape& shape) {
 }
 
 class Compiler {
+  using Clock = std::chrono::steady_clock;
+
  public:
   Compiler(const Checkpoint& checkpoint, const QuantizationConfig& config, const CompileOptions& options)
       : checkpoint_(checkpoint),
@@ -127,6 +130,8 @@ class Compiler {
   std::deque<CompiledLayer> layers_;  // those of model_ that are in no mapped file
   std::vector<LayerReport> reports_;
   std::optional<nn::CompileState> state_;
+  Clock::time_point stream_kept_{};  // when state_ got the stream last
+  Clock::duration stream_cost_{};    // and how long that took
   nn::BitPlan plan_;  // empty: config_ for all linears
   std::optional<nn::DecoderCalibration> floats_;  // of the float model, for error_feedback
   std::optional<nn::BlockLearner> learner_;  // method autoround
@@ -137,7 +142,7 @@ Compiled Compiler::compile(LinearParts parts, const Inputs& inputs, const Quanti
   Compiled compiled;
   compiled.quantized = nn::quantize_linear(parts.weights, inputs, recipe, executor_);
   compiled.bias = std::move(parts.bias);
-  compiled.packed = compiled.quantized.pack(recipe);
+  compiled.packed = std::move(compiled.quantized.packed);
   compiled.first_report = reports_.size();
   compiled.reports = compiled.quantized.reports.size();
   std::ranges::copy(compiled.quantized.reports, std::back_inserter(reports_));
@@ -215,7 +220,7 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
     nn::report_again(weights.weights, seen, config_, 0, linear.quantized, executor_);
     for (LayerReport& row : linear.quantized.reports) row.note += (row.note.empty() ? "" : "; ") + note;
     std::ranges::copy(linear.quantized.reports, reports_.begin() + static_cast<std::ptrdiff_t>(linear.first_report));
-    linear.packed = linear.quantized.pack(config_);
+    linear.packed = std::move(linear.quantized.packed);
   };
   adopt(layer.qkv, std::move(learned.matrices.qkv), parts.qkv, inputs.qkv);
   adopt(layer.attn_out, std::move(learned.matrices.attn_out), parts.attn_out, inputs.attn_out);
@@ -228,7 +233,7 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
 
 /// The linear of the checkpoint.
 Linear Compiler::as_float(const LinearParts& parts, std::deque<kernels::PackedMatrix>& into) {
-  into.push_back(nn::pack_unquantized(parts.weights, executor_));
+  into.push_back(nn::pack_unquantized(parts.weights));
   return {"", into.back().view, parts.bias.empty() ? nullptr : parts.bias.data()};
 }
 
@@ -336,7 +341,13 @@ void Compiler::keep(std::size_t i, nn::DecoderCalibration* calibration, std::siz
   if (!state_ || !state_->keep(model_.layers[i], std::span(reports_).subspan(first_report))) return;
   model_.layers[i] = state_->layer(i).weights;
   layers_.pop_back();
-  if (calibration && i + 1 < shape_.layers) state_->keep_stream(carried(*calibration));
+  if (!calibration || i + 1 == shape_.layers) return;
+  // The stream is large: rather some layers once more after a crash than a tenth of the time spent on writing it.
+  const auto now = Clock::now();
+  if (now - stream_kept_ < 20 * stream_cost_) return;
+  state_->keep_stream(carried(*calibration));
+  stream_kept_ = Clock::now();
+  stream_cost_ = stream_kept_ - now;
 }
 
 void Compiler::write(const std::string& out_path) {

@@ -162,7 +162,7 @@ CompiledLinear Compiler::compile_linear(std::size_t i, const nn::LinearSize& siz
   for (const auto name : names)
     std::ranges::copy(tensors_.bias(name, size.n / names.size(), i),
                       std::back_inserter(compiled.bias));
-  compiled.packed = compiled.quantized.pack(config_);
+  compiled.packed = std::move(compiled.quantized.packed);
   std::ranges::copy(compiled.quantized.reports, std::back_inserter(reports_));
   return compiled;
 }
@@ -172,7 +172,7 @@ Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i,
   Runnable r;
   r.linear = {size.name, compiled.packed.view, compiled.bias.data()};
   if (config_.propagate) return r;
-  r.floats = nn::pack_unquantized(weights(i, size, names), executor_);
+  r.floats = nn::pack_unquantized(weights(i, size, names));
   r.linear.weights = r.floats.view;
   return r;
 }

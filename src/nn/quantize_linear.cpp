@@ -12,8 +12,10 @@
 #include "qeff/calib/awq.hpp"
 #include "qeff/calib/gptq.hpp"
 #include "qeff/core/error.hpp"
+#include "qeff/kernels/isa.hpp"
 #include "qeff/kernels/matmul.hpp"
 #include "qeff/kernels/pack.hpp"
+#include "qeff/kernels/table.hpp"
 #include "qeff/quant/affine.hpp"
 #include "qeff/quant/codebook.hpp"
 #include "qeff/quant/dequantize.hpp"
@@ -227,11 +229,12 @@ QuantizedLinear keep_float(std::span<const NamedWeight> weights) {
 }
 
 void finish_reports(QuantizedLinear& linear, const QuantizationConfig& config, double seconds) {
-  const kernels::PackedMatrix packed = linear.pack(config);
+  linear.packed = linear.pack(config);
+  const kernels::PackedView& view = linear.packed.view;
   for (LayerReport& row : linear.reports) {
-    row.scheme = scheme_name(packed.view);
-    row.bytes = packed.nbytes() * row.rows / packed.view.n;
-    row.bits = stored_bits(packed.view);
+    row.scheme = scheme_name(view);
+    row.bytes = linear.packed.nbytes() * row.rows / view.n;
+    row.bits = stored_bits(view);
     row.seconds = seconds / static_cast<double>(linear.reports.size());
   }
 }
@@ -262,10 +265,12 @@ std::vector<NamedWeight> corrected(std::span<const NamedWeight> weights, const I
   return result;
 }
 
-kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> weights, Executor& executor) {
-  QuantizationConfig none;
-  none.method = Method::none;
-  return quantize_linear(weights, {}, none, executor).pack(none);
+kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> weights) {
+  std::vector<float> all;
+  for (const NamedWeight& w : weights) append(all, w.values);
+  const std::size_t k = weights.front().cols;
+  return pack_float({all.data(), all.size() / k, k}, kernels::active().multiplies_bf16 ? kernels::WeightFormat::bf16
+                                                                                       : kernels::WeightFormat::f32);
 }
 
 QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const InputStatistics& inputs,

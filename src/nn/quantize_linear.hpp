@@ -43,6 +43,7 @@ struct QuantizedLinear {
   QuantizedMatrix matrix;            ///< Rows of all parts; unused with method none.
   std::vector<float> values;         ///< The same as float with method none.
   std::vector<LayerReport> reports;  ///< One a part.
+  kernels::PackedMatrix packed;      ///< As the reports tell it: to be taken, or made anew by pack() after a change.
 
   [[nodiscard]] kernels::PackedMatrix pack(const QuantizationConfig& config) const;
 };
@@ -52,8 +53,8 @@ struct QuantizedLinear {
 [[nodiscard]] std::vector<NamedWeight> corrected(std::span<const NamedWeight> parts, const InputStatistics& inputs,
                                                  const QuantizationConfig& config, Executor& executor);
 
-/// The float weights as they are.
-[[nodiscard]] kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> parts, Executor& executor);
+/// The float weights for the forward pass of calibration: as they are, or in bf16 where the CPU multiplies that.
+[[nodiscard]] kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> parts);
 
 /// Quantizes each part on its own (AWQ: with scales common to all) and stacks the rows.
 /// @throws InvalidArgument; Unsupported if strict and something was not done as asked.

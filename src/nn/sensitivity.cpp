@@ -150,7 +150,7 @@ struct Layer {
   std::vector<std::vector<kernels::PackedMatrix>> rounded;  // [linear][recipe]
   DecoderLayer layer;
 
-  Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i, Executor& executor);
+  Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i);
   /// @param inputs  What each linear reads, or none.
   void quantize(std::span<const QuantizationConfig> recipes, const std::vector<InputStatistics>& inputs,
                 Executor& executor);
@@ -161,7 +161,7 @@ struct Layer {
   }
 };
 
-Layer::Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i, Executor& executor) {
+Layer::Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size_t i) {
   for (const auto& [name, tensor, n, member] : layer_norms(shape)) {
     NormValues norm = tensors.norm(tensor, n, i);
     layer.*member = {keep(std::move(norm.gamma)), keep(std::move(norm.beta))};
@@ -171,7 +171,7 @@ Layer::Layer(const DecoderTensors& tensors, const DecoderShape& shape, std::size
   parts.push_back(tensors.up(i));
   parts.push_back(tensors.down(i));
   for (std::size_t l = 0; const auto& [name, n, k, member] : layer_linears(shape)) {
-    floats.push_back(pack_unquantized(parts[l].weights, executor));
+    floats.push_back(pack_unquantized(parts[l].weights));
     layer.*member = {name, floats[l].view, keep(std::move(parts[l].bias))};
     ++l;
   }
@@ -185,7 +185,7 @@ void Layer::quantize(std::span<const QuantizationConfig> recipes, const std::vec
     const std::size_t linear = task / recipes.size();
     const QuantizationConfig& recipe = recipes[task % recipes.size()];
     rounded[linear][task % recipes.size()] =
-        quantize_linear(parts[linear].weights, inputs[linear], recipe, executor).pack(recipe);
+        quantize_linear(parts[linear].weights, inputs[linear], recipe, executor).packed;
   });
 }
 
@@ -226,7 +226,7 @@ std::vector<Sensitivity> measure_sensitivity(const DecoderModel& ends, const Dec
   for (std::size_t i = 0; i < shape.layers; ++i) {
     layer_begins(i);
     probe.begin_layer(i);
-    Layer layer(tensors, shape, i, executor);
+    Layer layer(tensors, shape, i);
     layer.quantize(recipes, inputs ? inputs->of(layer.layer) : std::vector<InputStatistics>(layer.parts.size()), executor);
     const Stream before = probe.streams.front();
     probe.run(layer.layer, probe.streams.data(), probe.streams.data() + probe.streams.size());

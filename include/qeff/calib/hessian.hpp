@@ -15,7 +15,8 @@
 
 namespace qeff {
 
-/// Sums over calibration rows in float32, in an order that does not depend on the thread count.
+/// Sums over calibration rows in float32, in an order that does not depend on the thread count; of inputs rounded to
+/// bf16 where the CPU multiplies those.
 class HessianAccumulator {
  public:
   /// @throws InvalidArgument if k is 0; std::bad_alloc
@@ -41,22 +42,23 @@ class HessianAccumulator {
  private:
   std::vector<std::size_t> finite_rows(MatrixView<const float> x, const MatrixView<const float>* x_float,
                                        std::size_t begin, Executor& executor);
-  void copy_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, std::span<const std::size_t> rows,
+  void pack_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, std::span<const std::size_t> rows,
                  Executor& executor);
   void add_rows(MatrixView<const float> x, const MatrixView<const float>* x_float, Executor& executor);
-  void prepare_inputs(const AlignedBuffer& panels, Executor& executor);
-  void add_products(std::vector<float>& sum, bool symmetric, Executor& executor);
+  void add_products(const AlignedBuffer& right, std::size_t rows, std::vector<float>& sum, bool symmetric,
+                    Executor& executor);
+  [[nodiscard]] std::size_t panels() const noexcept;
+  [[nodiscard]] std::size_t stride() const noexcept;  // k_, padded to whole panels
 
   std::size_t k_;
   std::size_t rows_ = 0;
   std::size_t drift_rows_ = 0;
   std::size_t skipped_ = 0;
-  std::vector<float> sum_;             // (k, k), only blocks on and above the diagonal
-  std::vector<float> drift_;           // (k, k), transposed
-  std::vector<double> sum_abs_;        // (k)
-  AlignedBuffer panels_;               // rows waiting for add_products, packed as weights (k, rows)
-  AlignedBuffer changes_;              // likewise x_float - x
-  AlignedBuffer transposed_, inputs_;  // the same as (k, rows), plain and as inputs of a matmul
+  std::vector<float> sum_;        // (stride, stride), only blocks on and above the diagonal
+  std::vector<float> drift_;      // (stride, stride)
+  std::vector<double> sum_abs_;   // (stride)
+  AlignedBuffer panels_;          // columns of the rows at hand, KernelTable::pack_columns
+  AlignedBuffer changes_;         // likewise x_float - x
 };
 
 }  // namespace qeff

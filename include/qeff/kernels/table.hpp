@@ -109,6 +109,7 @@ inline constexpr std::size_t kRoofOperands = 32 * kRoofDepth;
 
 struct KernelTable {
   Isa isa;
+  bool multiplies_bf16;  ///< Products of bf16 are faster than those of float32.
 
   /// Bytes of each of `rows` prepared activation rows.
   std::size_t (*row_bytes)(const PackedView& weights, std::size_t rows) noexcept;
@@ -162,6 +163,14 @@ struct KernelTable {
   /// one of each row of a panel of weights: what calibration corrects by.
   void (*subtract_products)(const float* source, std::size_t sources, const float* factors, std::size_t stride,
                             float* target, std::size_t targets) noexcept;
+
+  /// Bytes of a panel of pack_columns, a multiple of 64.
+  std::size_t (*column_panel_bytes)(std::size_t rows) noexcept;
+  /// x: (rows, 16), 64-byte aligned, to a panel of its columns; rounded to bf16 where those are multiplied.
+  void (*pack_columns)(const float* x, std::size_t rows, std::byte* panel) noexcept;
+  /// sums[i * stride + j] += sum over the rows of column i of `left` times column j of `right`, i, j < 16.
+  void (*add_column_products)(const std::byte* left, const std::byte* right, std::size_t rows, float* sums,
+                              std::size_t stride) noexcept;
 
   /// Multiplies registers, `rounds` times as many as it takes to be busy. operands: kRoofOperands bytes,
   /// any that are finite numbers in every type. Returns operations (2 a product), 0 if the ISA has no such
