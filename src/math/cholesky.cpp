@@ -11,7 +11,8 @@ namespace {
 using Matrix = Eigen::MatrixXd;
 using Index = Eigen::Index;
 
-constexpr Index kPanel = 64;  // columns of the triangular inverse per task
+constexpr Index kPanel = 64;   // columns of the triangular inverse per task
+constexpr Index kBlock = 128;  // columns that are factored together
 
 /// The matrix with rows and columns in reverse order, in the same memory; its lower triangle is the upper one of before.
 Eigen::Map<Matrix> reversed(std::vector<double>& row_major, Index k) {
@@ -19,6 +20,35 @@ Eigen::Map<Matrix> reversed(std::vector<double>& row_major, Index k) {
   Eigen::Map<Matrix> out(row_major.data(), k, k);  // by columns: transposed
   out.transposeInPlace();
   return out;
+}
+
+/// Calls task(first, rows) for the rows [begin, end) in pieces, side by side.
+template <class Task>
+void by_rows(Index begin, Index end, Executor& executor, Task&& task) {
+  executor.run(static_cast<std::size_t>((end - begin + kPanel - 1) / kPanel), [&](std::size_t i) {
+    const Index first = begin + static_cast<Index>(i) * kPanel;
+    task(first, std::min(kPanel, end - first));
+  });
+}
+
+/// a = L L^T, of which the lower triangle is read and written. @return whether a is positive definite
+bool factor(Eigen::Map<Matrix>& a, Executor& executor) {
+  const Index k = a.rows();
+  for (Index j = 0; j < k; j += kBlock) {
+    const Index n = std::min(kBlock, k - j), behind = j + n;
+    Eigen::Ref<Matrix> corner = a.block(j, j, n, n);
+    const Eigen::LLT<Eigen::Ref<Matrix>> its(corner);  // in place
+    if (its.info() != Eigen::Success) return false;
+    by_rows(behind, k, executor, [&](Index row, Index rows) {
+      auto part = a.block(row, j, rows, n);
+      corner.triangularView<Eigen::Lower>().transpose().solveInPlace<Eigen::OnTheRight>(part);
+    });
+    by_rows(behind, k, executor, [&](Index row, Index rows) {
+      const Index columns = row + rows - behind;
+      a.block(row, behind, rows, columns).noalias() -= a.block(row, j, rows, n) * a.block(behind, j, columns, n).transpose();
+    });
+  }
+  return true;
 }
 
 /// Columns [begin, begin + n) of L^-1: zero above `begin`, so only the trailing block is solved.
@@ -35,8 +65,7 @@ Matrix inverse_columns(const Eigen::Ref<const Matrix>& lower, Index begin, Index
 bool inverse_cholesky(std::vector<double> a, std::size_t size, float* u, Executor& executor) {
   const auto k = static_cast<Index>(size);
   Eigen::Map<Matrix> lower = reversed(a, k);
-  const Eigen::LLT<Eigen::Ref<Matrix>> factor(lower);  // in place
-  if (factor.info() != Eigen::Success) return false;
+  if (!factor(lower, executor)) return false;
   for (Index i = 0; i < k; ++i)
     if (!(lower(i, i) > 0) || !std::isfinite(lower(i, i))) return false;
 

@@ -45,6 +45,9 @@ struct CompiledLayer {
 /// that would cost a whole row its bits.
 constexpr std::size_t kHeadGroup = 64;
 
+/// Calibration tokens that the float model runs too: of so many, how far the two have drifted apart is known well enough.
+constexpr std::size_t kFeedbackTokens = 16384;
+
 /// Embedding and lm_head: int8 rows in groups, or floats where nothing is quantized.
 QuantizationConfig head_config(const QuantizationConfig& config, std::size_t hidden) {
   QuantizationConfig head;
@@ -70,6 +73,7 @@ void check_tokens(const TokenBatch& batch, const DecoderShape& shape) {
 
 class Compiler {
   using Clock = std::chrono::steady_clock;
+  static constexpr Clock::duration kCheapStream = std::chrono::milliseconds(50);
 
  public:
   Compiler(const Checkpoint& checkpoint, const QuantizationConfig& config, const CompileOptions& options)
@@ -342,9 +346,9 @@ void Compiler::keep(std::size_t i, nn::DecoderCalibration* calibration, std::siz
   model_.layers[i] = state_->layer(i).weights;
   layers_.pop_back();
   if (!calibration || i + 1 == shape_.layers) return;
-  // The stream is large: rather some layers once more after a crash than a tenth of the time spent on writing it.
+  // The stream is large: rather some layers once more after a crash than much of the time spent on writing it.
   const auto now = Clock::now();
-  if (now - stream_kept_ < 20 * stream_cost_) return;
+  if (stream_cost_ > kCheapStream && now - stream_kept_ < 40 * stream_cost_) return;
   state_->keep_stream(carried(*calibration));
   stream_kept_ = Clock::now();
   stream_cost_ = stream_kept_ - now;
@@ -376,7 +380,7 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
   const bool corrects = config_.method == Method::gptq || config_.method == Method::awq;
   const bool learns = config_.method == Method::autoround;
   if (learns || (calibrated && corrects && config_.propagate && config_.error_feedback > 0))
-    floats_.emplace(model_, tokens, executor_);
+    floats_.emplace(model_, tokens, executor_, learns ? tokens.ids.size() : kFeedbackTokens);
   if (learns) learner_.emplace(model_, *floats_, tokens, config_, executor_);
   const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
   plan(tokens);

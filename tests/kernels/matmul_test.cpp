@@ -152,6 +152,19 @@ TEST_P(MatmulOnIsa, BytesDoNotDependOnThreadsOrRowsInTheCall) {
   }
 }
 
+TEST_P(MatmulOnIsa, FewRowsOfOneScaleAColumnHaveTheBytesOfMany) {
+  for (const Scheme scheme : test::kSchemes) {
+    const Problem p = test::random_problem(scheme, 40, 150, 192, 0);  // ten panels: four, four and two
+    const auto all = run(p, serial);
+    for (const std::size_t rows : {1u, 2u, 3u, 4u, 5u}) {
+      std::vector<float> few(rows * p.n);
+      matmul({p.x.data(), rows, p.k}, p.packed.view, {few.data(), rows, p.n}, {}, serial);
+      ASSERT_EQ(0, std::memcmp(few.data(), all.data(), few.size() * sizeof(float)))
+          << static_cast<int>(scheme) << ", " << rows << " rows";
+    }
+  }
+}
+
 TEST_P(MatmulOnIsa, StridedAndMisalignedRowsAreRight) {
   const Problem p = test::random_problem(Scheme::i8, 6, 21, 90, 0);
   std::vector<float> wide(6 * 101 + 8, 5.0f), y(6 * 29 + 8, 7.0f);
