@@ -59,14 +59,16 @@ class Tuner {
     choose(&Tuning::nibble_rows, std::array<std::size_t, 5>{4, 8, 16, 32, 64}, few_nibbles);
     choose(&Tuning::parallel_work, std::array<std::size_t, 5>{50'000, 200'000, 400'000, 800'000, 1'600'000}, short_work);
     choose(&Tuning::part_work, std::array<std::size_t, 4>{500'000, 1'000'000, 4'000'000, 16'000'000}, long_work);
-    choose(&Tuning::activation_bytes, std::array<std::size_t, 4>{1 << 18, 1 << 19, 1 << 20, 1 << 21}, long_work);
+    choose(&Tuning::activation_bytes, std::array<std::size_t, 4>{1 << 19, 1 << 20, 1 << 21, 1 << 22}, long_work);
     set_tuning({});
     return best_;
   }
 
  private:
-  /// Sets `value` of best_ to the candidate with the least time, if that is worth it.
-  void choose(std::size_t Tuning::*value, std::span<const std::size_t> candidates, std::span<const Work> work) {
+  /// Sets `value` of best_ to that of itself and `others` with the least time, if that is worth it.
+  void choose(std::size_t Tuning::*value, std::span<const std::size_t> others, std::span<const Work> work) {
+    std::vector<std::size_t> candidates(others.begin(), others.end());
+    if (std::ranges::find(candidates, best_.*value) == candidates.end()) candidates.push_back(best_.*value);
     std::vector<double> times(candidates.size());
     for (const Work& w : work) {  // the best of some rounds of each candidate in turns
       std::vector<double> least(candidates.size(), std::numeric_limits<double>::infinity());
