@@ -45,9 +45,6 @@ struct CompiledLayer {
 /// that would cost a whole row its bits.
 constexpr std::size_t kHeadGroup = 64;
 
-/// Calibration tokens that the float model runs too: of so many, how far the two have drifted apart is known well enough.
-constexpr std::size_t kFeedbackTokens = 16384;
-
 /// Embedding and lm_head: int8 rows in groups, or floats where nothing is quantized.
 QuantizationConfig head_config(const QuantizationConfig& config, std::size_t hidden) {
   QuantizationConfig head;
@@ -380,7 +377,7 @@ std::vector<LayerReport> Compiler::run(const TokenBatch& tokens, const std::stri
   const bool corrects = config_.method == Method::gptq || config_.method == Method::awq;
   const bool learns = config_.method == Method::autoround;
   if (learns || (calibrated && corrects && config_.propagate && config_.error_feedback > 0))
-    floats_.emplace(model_, tokens, executor_, learns ? tokens.ids.size() : kFeedbackTokens);
+    floats_.emplace(model_, tokens, executor_, learns ? 0 : static_cast<std::size_t>(config_.feedback_tokens));
   if (learns) learner_.emplace(model_, *floats_, tokens, config_, executor_);
   const std::size_t done = state_ ? state_->open(stream != nullptr) : 0;
   plan(tokens);

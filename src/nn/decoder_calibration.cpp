@@ -18,7 +18,7 @@ DecoderCalibration::DecoderCalibration(const DecoderModel& model, const TokenBat
   for (std::size_t i = 0; i < batch.sequences(); ++i) {
     const std::size_t begin = batch.offsets[i], count = batch.offsets[i + 1] - begin;
     if (parts_.empty() || parts_.back().rows + count > kPartTokens) {
-      if (begin >= most_tokens) break;
+      if (most_tokens != 0 && begin >= most_tokens) break;
       parts_.push_back({begin, 0, {}});
     }
     Part& part = parts_.back();

@@ -34,9 +34,8 @@ struct FloatStream {
 class DecoderCalibration {
  public:
   /// @param model        Its shape, embeddings and norms are read; it must outlive this.
-  /// @param most_tokens  The first sequences of the batch up to about so many.
-  DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor,
-                     std::size_t most_tokens = ~std::size_t{0});
+  /// @param most_tokens  The first sequences of the batch up to about so many; 0: all.
+  DecoderCalibration(const DecoderModel& model, const TokenBatch& batch, Executor& executor, std::size_t most_tokens = 0);
 
   /// floats: takes the same step with its own linears, and the statistics tell how far the two have drifted apart.
   [[nodiscard]] InputStatistics qkv_inputs(const FloatStream& floats = {});

@@ -79,6 +79,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("embedding_bits", c.embedding_bits);
   visit("propagate", c.propagate);
   visit("error_feedback", c.error_feedback);
+  visit("feedback_tokens", c.feedback_tokens);
   visit("strict", c.strict);
 }
 

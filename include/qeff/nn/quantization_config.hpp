@@ -56,6 +56,7 @@ struct QuantizationConfig {
   int embedding_bits = 8;                           ///< 8: int8 rows; 32: float32
   double error_feedback = 0.5;  ///< gptq, awq, autoround of language models with propagate: share of the layers' errors so far that
                                 ///< each linear takes back; 0: none. calib/error_feedback.hpp
+  int feedback_tokens = 16384;  ///< gptq, awq: of so many calibration tokens those errors are measured; 0: of all
   bool propagate = true;  ///< Calibration inputs of a layer come from the quantized ones before.
   bool strict = false;    ///< A fallback is an error instead of a report row.
 
