@@ -89,18 +89,21 @@ class PrepareRows {
   QEFF_INLINE static float quantize_group(const PackedView& w, const float* x, float limit, std::size_t first,
                                           std::size_t k, std::size_t k_padded, Store&& store) noexcept {
     const float* input_scale = w.input_scale;
-    I32 bits = S::set1(std::int32_t{0});  // of magnitudes, which order as integers; those of Inf and NaN are the largest
-    for (std::size_t i = first; i < k; i += 16)
-      bits = S::max(bits, S::as_i32(Math<S>::abs(values(x, i, k, input_scale))));
-    const F32 most = S::as_f32(bits);
-    const float max = S::max_lane(most), poisoned = S::sum(S::mul(most, S::set1(0.0f)));
+    F32 most = S::set1(0.0f), poison = S::set1(0.0f);
+    for (std::size_t i = first; i < k; i += 16) {
+      const F32 v = values(x, i, k, input_scale);
+      most = S::max(most, Math<S>::abs(v));
+      poison = S::fma(v, S::set1(0.0f), poison);  // NaN once any value is NaN or Inf
+    }
+    const float max = S::max_lane(most), poisoned = S::sum(poison);
     const bool finite = poisoned == 0.0f;
     const float scale = max > 0.0f ? max / limit : 1.0f;
     // A denormal maximum makes limit / max infinite: such values round to zeros.
     const float inverse = finite && scale >= 0x1p-126f ? 1.0f / scale : 0.0f;
     for (std::size_t i = first; i < k_padded; i += 16) {
       const F32 v = finite ? values(x, i, k, input_scale) : S::set1(0.0f);
-      store(i, S::round(S::mul(v, S::set1(inverse))));  // rounded, no product is beyond the limit
+      const F32 limited = S::min(S::max(S::mul(v, S::set1(inverse)), S::set1(-limit)), S::set1(limit));
+      store(i, S::round(limited));
     }
     return finite ? scale : __builtin_nanf("");
   }

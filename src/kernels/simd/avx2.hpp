@@ -96,9 +96,6 @@ struct Avx2 {
     store256(p, v.lo);
     store256(p + 8, v.hi);
   }
-  QEFF_INLINE static I32 max(I32 a, I32 b) noexcept {
-    return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
-  }
   QEFF_INLINE static I32 add(I32 a, I32 b) noexcept {
     return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
   }

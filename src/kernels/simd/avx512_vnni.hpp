@@ -63,7 +63,6 @@ struct Avx512Vnni {
   QEFF_INLINE static I32 set1(std::int32_t x) noexcept { return {_mm512_set1_epi32(x)}; }
   QEFF_INLINE static I32 load(const std::int32_t* p) noexcept { return {_mm512_loadu_si512(p)}; }
   QEFF_INLINE static void store(std::int32_t* p, I32 v) noexcept { _mm512_storeu_si512(p, v.v); }
-  QEFF_INLINE static I32 max(I32 a, I32 b) noexcept { return {_mm512_max_epi32(a.v, b.v)}; }
   QEFF_INLINE static I32 add(I32 a, I32 b) noexcept { return {_mm512_add_epi32(a.v, b.v)}; }
   QEFF_INLINE static I32 sub(I32 a, I32 b) noexcept { return {_mm512_sub_epi32(a.v, b.v)}; }
   QEFF_INLINE static I32 and_(I32 a, I32 b) noexcept { return {_mm512_and_si512(a.v, b.v)}; }

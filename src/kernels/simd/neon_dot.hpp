@@ -104,9 +104,6 @@ struct NeonDot {
     vst1q_s32(p + 8, v.q[2]);
     vst1q_s32(p + 12, v.q[3]);
   }
-  QEFF_INLINE static I32 max(I32 a, I32 b) noexcept {
-    return each<I32>([&](int i) QEFF_INLINE_LAMBDA { return vmaxq_s32(a.q[i], b.q[i]); });
-  }
   QEFF_INLINE static I32 add(I32 a, I32 b) noexcept {
     return each<I32>([&](int i) QEFF_INLINE_LAMBDA { return vaddq_s32(a.q[i], b.q[i]); });
   }

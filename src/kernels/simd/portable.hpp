@@ -104,11 +104,6 @@ struct Portable {
     return v;
   }
   QEFF_INLINE static void store(std::int32_t* p, I32 v) noexcept { std::memcpy(p, v.at, sizeof v.at); }
-  QEFF_INLINE static I32 max(I32 a, I32 b) noexcept {
-    I32 r;
-    for (int i = 0; i < 16; ++i) r.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
-    return r;
-  }
   QEFF_INLINE static I32 add(I32 a, I32 b) noexcept {
     for (int i = 0; i < 16; ++i)
       a.at[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.at[i]) +

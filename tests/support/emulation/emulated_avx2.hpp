@@ -84,7 +84,6 @@ inline __m256i _mm256_sub_epi32(__m256i a, __m256i b) { return emulation::map<st
 inline __m256i _mm256_and_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
 inline __m256i _mm256_andnot_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return ~x & y; }); }
 inline __m256i _mm256_or_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
-inline __m256i _mm256_max_epi32(__m256i a, __m256i b) { return emulation::map<std::int32_t>(a, b, [](auto x, auto y) { return std::max(x, y); }); }
 inline __m256i _mm256_xor_si256(__m256i a, __m256i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x ^ y; }); }
 inline __m256i _mm256_slli_epi32(__m256i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x << n; }); }
 inline __m256i _mm256_srli_epi32(__m256i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x >> n; }); }

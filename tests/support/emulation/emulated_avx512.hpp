@@ -32,7 +32,6 @@ inline __m512i _mm512_sub_epi8(__m512i a, __m512i b) { return emulation::map<std
 inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, emulation::Sub{}); }
 inline __m512i _mm512_and_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
 inline __m512i _mm512_or_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
-inline __m512i _mm512_max_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, [](auto x, auto y) { return std::max(x, y); }); }
 inline __m512i _mm512_xor_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x ^ y; }); }
 inline __m512i _mm512_slli_epi32(__m512i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x << n; }); }
 inline __m512i _mm512_srli_epi32(__m512i a, int n) { return emulation::map<std::uint32_t>(a, [&](auto x) { return x >> n; }); }
