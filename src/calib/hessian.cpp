@@ -132,29 +132,31 @@ void HessianAccumulator::pack_rows(MatrixView<const float> x, const MatrixView<c
 void HessianAccumulator::add_products(const AlignedBuffer& right, std::size_t rows, std::vector<float>& sum,
                                       bool symmetric, Executor& executor) {
   const kernels::KernelTable& table = kernels::active();
-  const std::size_t bytes = table.column_panel_bytes(rows), all = panels();
+  const std::size_t bytes = table.column_panel_bytes(rows), all = panels(), pitch = stride();
   executor.run(all, [&](std::size_t i) {
     for (std::size_t j = symmetric ? i : 0; j < all; ++j)
       table.add_column_products(panels_.data() + i * bytes, right.data() + j * bytes, rows,
-                                sum.data() + i * kPanel * stride() + j * kPanel, stride());
+                                sum.data() + i * kPanel * pitch + j * kPanel, pitch);
   });
 }
 
 std::vector<float> HessianAccumulator::hessian() const {
   std::vector<float> out(k_ * k_);
   const float scale = rows_ ? 1.0F / static_cast<float>(rows_) : 0.0F;
+  const std::size_t pitch = stride();
   for (std::size_t i = 0; i < k_; ++i)
     for (std::size_t j = i; j < k_; ++j)
-      out[i * k_ + j] = out[j * k_ + i] = sum_[i * stride() + j] * scale;
+      out[i * k_ + j] = out[j * k_ + i] = sum_[i * pitch + j] * scale;
   return out;
 }
 
 std::vector<float> HessianAccumulator::drift() const {
   if (drift_.empty()) return {};
   std::vector<float> out(k_ * k_);
+  const std::size_t pitch = stride();
   for (std::size_t i = 0; i < k_; ++i)
     for (std::size_t j = 0; j < k_; ++j)
-      out[i * k_ + j] = drift_[i * stride() + j] / static_cast<float>(drift_rows_);
+      out[i * k_ + j] = drift_[i * pitch + j] / static_cast<float>(drift_rows_);
   return out;
 }
 

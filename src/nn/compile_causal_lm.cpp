@@ -71,6 +71,7 @@ void check_tokens(const TokenBatch& batch, const DecoderShape& shape) {
 class Compiler {
   using Clock = std::chrono::steady_clock;
   static constexpr Clock::duration kCheapStream = std::chrono::milliseconds(50);
+  static constexpr int kStreamShare = 40;  // of the time, at most one part goes into writing the stream
 
  public:
   Compiler(const Checkpoint& checkpoint, const QuantizationConfig& config, const CompileOptions& options)
@@ -345,7 +346,7 @@ void Compiler::keep(std::size_t i, nn::DecoderCalibration* calibration, std::siz
   if (!calibration || i + 1 == shape_.layers) return;
   // The stream is large: rather some layers once more after a crash than much of the time spent on writing it.
   const auto now = Clock::now();
-  if (stream_cost_ > kCheapStream && now - stream_kept_ < 40 * stream_cost_) return;
+  if (stream_cost_ > kCheapStream && now - stream_kept_ < kStreamShare * stream_cost_) return;
   state_->keep_stream(carried(*calibration));
   stream_kept_ = Clock::now();
   stream_cost_ = stream_kept_ - now;

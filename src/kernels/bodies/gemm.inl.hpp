@@ -26,6 +26,7 @@ class Gemm {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
   static constexpr std::size_t kPanels = Tile::kPanels;
+  static_assert(kPanels == S::kPanels, "vectors and tiles of a policy take the same panels at a time");
   /// Up to so many rows, decoding in registers costs less than a decoded panel in memory. Not where
   /// tiles multiply bf16: they add in an order of their own.
   static constexpr std::size_t kDirectRows = std::is_same_v<Tile, VectorTile<S>> || !S::kBf16 ? 2 : 0;
@@ -244,12 +245,10 @@ class Gemm {
                         const std::byte* b, std::size_t pitch, float* c) noexcept {
     using Vector = VectorTile<S>;
     const std::size_t a_pitch = Rows<S>::bytes(*args.weights, args.rows), c_pitch = Tile::kRows * kPanel;
-    for (std::size_t i = 0; i < panels; i += Vector::kPanels)
-      for (std::size_t r = 0; r < rows; r += Vector::kRows)
-        Vector::f32(reinterpret_cast<const float*>(args.a + (m + r) * a_pitch), a_pitch / sizeof(float),
-                    reinterpret_cast<const float*>(b + i * pitch), kPanel, pitch / sizeof(float),
-                    panels - i < Vector::kPanels ? panels - i : Vector::kPanels, args.weights->k_padded(),
-                    rows - r < Vector::kRows ? rows - r : Vector::kRows, c + i * c_pitch + r * kPanel, c_pitch);
+    for (std::size_t r = 0; r < rows; r += Vector::kRows)
+      Vector::f32(reinterpret_cast<const float*>(args.a + (m + r) * a_pitch), a_pitch / sizeof(float),
+                  reinterpret_cast<const float*>(b), kPanel, pitch / sizeof(float), panels, args.weights->k_padded(),
+                  rows - r < Vector::kRows ? rows - r : Vector::kRows, c + r * kPanel, c_pitch);
   }
 
   static void bf16_block([[maybe_unused]] const GemmArgs& args, [[maybe_unused]] std::size_t m,

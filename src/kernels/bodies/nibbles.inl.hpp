@@ -138,22 +138,19 @@ class Nibbles {
   static constexpr int kRows = S::kDotRows;
 
  public:
-  /// Rows [m_begin, m_end) of panels [panel, panel + panels). @pre panels <= S::kPanels, or a multiple of it
+  /// Rows [m_begin, m_end) of panels [panel, panel + panels). @pre 1 <= panels <= S::kPanels
   static void panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel,
                      std::size_t panels) noexcept {
     const Products products(*args.weights);
-    for (std::size_t p = 0; p < panels; p += S::kPanels) {
-      const std::size_t part = panels - p < S::kPanels ? panels - p : S::kPanels;
-      for (std::size_t m = m_begin; m < m_end; m += kRows) {
-        const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
-        alignas(64) float block[S::kPanels * kRows * kPanel];
-        by_tile<kRows, S::kPanels>(rows, part, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
-          block_of<kR, kP>(args, products, m, panel + p, block);
-        });
-        if (args.accumulators != nullptr) continue;
-        for (std::size_t i = 0; i < part; ++i)
-          finish<S>(args, m, rows, panel + p + i, block + i * kRows * kPanel, nullptr);
-      }
+    for (std::size_t m = m_begin; m < m_end; m += kRows) {
+      const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
+      alignas(64) float block[S::kPanels * kRows * kPanel];
+      by_tile<kRows, S::kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
+        block_of<kR, kP>(args, products, m, panel, block);
+      });
+      if (args.accumulators != nullptr) continue;
+      for (std::size_t i = 0; i < panels; ++i)
+        finish<S>(args, m, rows, panel + i, block + i * kRows * kPanel, nullptr);
     }
   }
 

@@ -9,6 +9,7 @@
 #include "kernels/bodies/epilogue.inl.hpp"
 #include "kernels/bodies/row_form.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
+#include "qeff/core/minifloat.hpp"
 #include "qeff/kernels/table.hpp"
 
 namespace qeff::kernels {
@@ -17,22 +18,11 @@ namespace qeff::kernels {
 struct Fp8Bytes {
   alignas(64) std::uint8_t low[128], high[128];
 
-  /// exponent_bits: 4 (E4M3: no infinity, NaN is the last code) or 5 (E5M2).
-  static consteval Fp8Bytes of(int exponent_bits) {
-    const int mantissa_bits = 7 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
+  template <class Format>
+  static consteval Fp8Bytes of() {
     Fp8Bytes bytes{};
-    for (int code = 0; code < 128; ++code) {
-      int exponent = code >> mantissa_bits, mantissa = code & ((1 << mantissa_bits) - 1);
-      unsigned bits = 0;
-      if (exponent_bits == 5 ? exponent == 31 : code == 127) {
-        bits = exponent_bits == 5 && mantissa == 0 ? 0x7f80u : 0x7fc0u;
-      } else if (code != 0) {
-        if (exponent == 0) {  // subnormal: shift the leading one out
-          for (exponent = 1; mantissa < (1 << mantissa_bits); mantissa <<= 1) --exponent;
-          mantissa &= (1 << mantissa_bits) - 1;
-        }
-        bits = static_cast<unsigned>(exponent - bias + 127) << 7 | static_cast<unsigned>(mantissa) << (7 - mantissa_bits);
-      }
+    for (unsigned code = 0; code < 128; ++code) {
+      const unsigned bits = to_bits<BF16>(to_float<Format>(static_cast<std::uint8_t>(code)));
       bytes.low[code] = static_cast<std::uint8_t>(bits);
       bytes.high[code] = static_cast<std::uint8_t>(bits >> 8);
     }
@@ -47,7 +37,7 @@ class PairLines {
   using Pair = typename S::Pair;
   /// So many that the sums of one row hardly wait for each other; more streams of memory cost more than they save.
   static constexpr int kStreamPanels = 4;
-  static constexpr Fp8Bytes kE4M3 = Fp8Bytes::of(4), kE5M2 = Fp8Bytes::of(5);
+  static constexpr Fp8Bytes kE4M3 = Fp8Bytes::of<E4M3>(), kE5M2 = Fp8Bytes::of<E5M2>();
 
  public:
   /// Rows that stream multiplies at most.

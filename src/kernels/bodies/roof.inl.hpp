@@ -20,6 +20,7 @@ class RoofLoops {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
   using Tile = typename TileOf<S>::type;
+  using Vector = VectorTile<S>;
 
   /// Independent sums, enough to hide the latency of a product: with 16 lanes a
   /// register a sum takes one of 32, else it takes several.
@@ -72,10 +73,10 @@ class RoofLoops {
               });
         return 0;
       case Product::f32:
-        return each_unit<1, VectorTile<S>::kRows, float>(
+        return each_unit<Vector::kPanels, Vector::kRows, float>(
             b, b_bytes, out, kRoofDepth / 4, [&](const std::byte* w, float* c) QEFF_INLINE_LAMBDA {
-              VectorTile<S>::f32(reinterpret_cast<const float*>(a), kStride / 4, reinterpret_cast<const float*>(w),
-                                 kPanel, kRoofDepth / 4, VectorTile<S>::kRows, c);
+              Vector::f32(reinterpret_cast<const float*>(a), kStride / 4, reinterpret_cast<const float*>(w), kPanel,
+                          kPitch / 4, Vector::kPanels, kRoofDepth / 4, Vector::kRows, c, Vector::kRows * kPanel);
             });
       case Product::u4:
       case Product::i16: break;  // no tile of their own

@@ -65,12 +65,6 @@ struct VectorTile {
     });
   }
 
-  /// The same with one panel.
-  QEFF_INLINE static void f32(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
-                              std::size_t k, std::size_t rows, float* c) noexcept {
-    by_rows<kRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f32_rows<kR, 1>(a, a_stride, b, b_stride, 0, k, c, 0); });
-  }
-
   /// c[panel][kRows][16] with bf16 pairs: a[r]: bf16 values, b[panel]: [k / 2][16][2].
   QEFF_INLINE static void bf16(const std::uint16_t* a, std::size_t a_stride, const std::byte* b,
                                std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,

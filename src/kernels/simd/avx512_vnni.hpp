@@ -178,12 +178,9 @@ struct Avx512Vnni {
     return low_nibbles({_mm512_srli_epi16(b.v, 4)});
   }
   QEFF_INLINE static Bytes sub(Bytes a, Bytes b) noexcept { return {_mm512_sub_epi8(a.v, b.v)}; }
-  QEFF_INLINE static Bytes load_table(const std::int8_t* table) noexcept {
-    return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))};
-  }
-  QEFF_INLINE static Bytes lookup(Bytes table, Bytes index) noexcept { return {_mm512_shuffle_epi8(table.v, index.v)}; }
   QEFF_INLINE static Bytes lookup_bytes(const std::int8_t* table, Bytes index) noexcept {
-    return lookup(load_table(table), index);
+    const __m512i four_times = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm512_shuffle_epi8(four_times, index.v)};
   }
   QEFF_INLINE static bool any_has(Bytes b, std::uint8_t bits) noexcept {
     const __m512i mask = _mm512_set1_epi8(static_cast<char>(bits));
