@@ -53,10 +53,12 @@ class Tuner {
     const SomeWeights small(WeightFormat::i8, 256, 512), large(WeightFormat::i8, 2048, 4096);
     const Work few[] = {{&bytes, 8}, {&bytes, 12}, {&bytes, 24}, {&bytes, 32}};
     const Work few_nibbles[] = {{&nibbles, 6}, {&nibbles, 12}, {&nibbles, 24}, {&nibbles, 48}};
+    const Work more_nibbles[] = {{&nibbles, 28}, {&nibbles, 40}, {&nibbles, 56}, {&nibbles, 80}};
     const Work short_work[] = {{&small, 1}, {&small, 2}, {&small, 4}};
     const Work long_work[] = {{&large, 64}, {&large, 256}};
     choose(&Tuning::byte_rows, std::array<std::size_t, 5>{0, 8, 16, 24, 32}, few);
     choose(&Tuning::nibble_rows, std::array<std::size_t, 5>{4, 8, 16, 32, 64}, few_nibbles);
+    choose(&Tuning::decode_rows, std::array<std::size_t, 5>{24, 32, 48, 64, 96}, more_nibbles);
     choose(&Tuning::parallel_work, std::array<std::size_t, 5>{50'000, 200'000, 400'000, 800'000, 1'600'000}, short_work);
     choose(&Tuning::part_work, std::array<std::size_t, 4>{500'000, 1'000'000, 4'000'000, 16'000'000}, long_work);
     choose(&Tuning::activation_bytes, std::array<std::size_t, 4>{1 << 19, 1 << 20, 1 << 21, 1 << 22}, long_work);

@@ -18,9 +18,10 @@
 namespace qeff::kernels {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::size_t Tuning::*>, 5> kValues{{
+constexpr std::array<std::pair<std::string_view, std::size_t Tuning::*>, 6> kValues{{
     {"byte_rows", &Tuning::byte_rows},
     {"nibble_rows", &Tuning::nibble_rows},
+    {"decode_rows", &Tuning::decode_rows},
     {"parallel_work", &Tuning::parallel_work},
     {"part_work", &Tuning::part_work},
     {"activation_bytes", &Tuning::activation_bytes},

@@ -1,6 +1,7 @@
 #include "nn/kv_cache.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,31 +15,9 @@ namespace {
 
 using kernels::CachedAs;
 
-constexpr std::size_t kLine = 64, kColumns = 16, kBlock = 64;  // kBlock: keys a kernel reads at once
+constexpr std::size_t kLine = 64, kColumns = 16, kDword = 4, kBlock = 64;  // kBlock: keys a kernel reads at once
 
-void write(CachedAs format, std::byte* line, std::size_t column, std::size_t step, float value) noexcept {
-  switch (format) {
-    case CachedAs::f32:
-      std::memcpy(line + column * 4, &value, sizeof value);
-      return;
-    case CachedAs::bf16: {
-      const bf16_t rounded(value);
-      std::memcpy(line + column * 4 + step * 2, &rounded, sizeof rounded);
-      return;
-    }
-    case CachedAs::int8:
-      line[column * 4 + step] = static_cast<std::byte>(static_cast<std::int8_t>(value));
-      return;
-    case CachedAs::int4: {
-      std::byte& both = line[column * 4 + step / 2];
-      const auto code = static_cast<std::byte>(static_cast<std::int8_t>(value)) & std::byte{15};
-      both = step % 2 ? (both & std::byte{15}) | code << 4 : (both & std::byte{240}) | code;
-      return;
-    }
-  }
-}
-
-bool has_scales(CachedAs format) noexcept { return format >= CachedAs::int8; }
+constexpr bool has_scales(CachedAs format) noexcept { return format >= CachedAs::int8; }
 
 /// NaN if a value is NaN or Inf. int4 has one code more below zero: the largest value becomes it, whatever its sign.
 float scale_of(CachedAs format, const float* x, std::size_t n) noexcept {
@@ -52,11 +31,24 @@ float scale_of(CachedAs format, const float* x, std::size_t n) noexcept {
   return format == CachedAs::int4 ? most / -8.0f : std::abs(most) / 127.0f;
 }
 
-float code_of(CachedAs format, float x, float inverse) noexcept {
-  if (!has_scales(format)) return x;
-  if (std::isnan(inverse)) return 0.0f;
-  const float code = std::nearbyint(x * inverse);
-  return format == CachedAs::int4 ? std::min(code, 7.0f) : code;
+/// Bits of a value. A line is 16 dwords, one a column, with the first of its steps in their lowest bits.
+template <CachedAs kFormat>
+constexpr unsigned kBits = 32 / kernels::cache_steps(kFormat);
+template <CachedAs kFormat>
+constexpr std::uint32_t kMask = 0xffffffffu >> (32 - kBits<kFormat>);
+
+template <CachedAs kFormat>
+std::uint32_t code_of(float x, [[maybe_unused]] float inverse) noexcept {
+  if constexpr (kFormat == CachedAs::f32) {
+    return std::bit_cast<std::uint32_t>(x);
+  } else if constexpr (kFormat == CachedAs::bf16) {
+    return to_bits<BF16>(x);
+  } else {
+    if (std::isnan(inverse)) return 0;
+    const float code = std::nearbyint(x * inverse);
+    const float most = kFormat == CachedAs::int4 ? 7.0f : 127.0f;
+    return static_cast<std::uint32_t>(static_cast<std::int32_t>(std::min(code, most))) & kMask<kFormat>;
+  }
 }
 
 }  // namespace
@@ -87,24 +79,45 @@ std::byte* KvCache::head(std::size_t layer, std::size_t sequence, std::size_t he
 
 void KvCache::store(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
                     const float* value) noexcept {
-  const std::size_t key_lines = round_up(head_dim_, steps_) / steps_;
+  switch (format_) {
+    case CachedAs::f32: return store_as<CachedAs::f32>(layer, sequence, position, key, value);
+    case CachedAs::bf16: return store_as<CachedAs::bf16>(layer, sequence, position, key, value);
+    case CachedAs::int8: return store_as<CachedAs::int8>(layer, sequence, position, key, value);
+    case CachedAs::int4: return store_as<CachedAs::int4>(layer, sequence, position, key, value);
+  }
+}
+
+template <CachedAs kFormat>
+void KvCache::store_as(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
+                       const float* value) noexcept {
+  constexpr std::size_t kSteps = kernels::cache_steps(kFormat);
+  const std::size_t key_lines = round_up(head_dim_, kSteps) / kSteps;
   for (std::size_t h = 0; h < kv_heads_; ++h, key += head_dim_, value += head_dim_) {
     std::byte* const keys = head(layer, sequence, h);
     std::byte* const values = keys + key_bytes_;
     float key_inverse = 1, value_inverse = 1;
-    if (has_scales(format_)) {
+    if constexpr (has_scales(kFormat)) {
       float* const scales = reinterpret_cast<float*>(values + value_bytes_);
-      scales[position] = scale_of(format_, key, head_dim_);
-      scales[capacity_ + position] = scale_of(format_, value, head_dim_);
+      scales[position] = scale_of(kFormat, key, head_dim_);
+      scales[capacity_ + position] = scale_of(kFormat, value, head_dim_);
       key_inverse = 1 / scales[position], value_inverse = 1 / scales[capacity_ + position];
     }
-    std::byte* const panel = keys + position / kColumns * key_lines * kLine;
-    std::byte* const row = values + position / steps_ * kLine;
-    for (std::size_t i = 0; i < head_dim_; ++i) {
-      write(format_, panel + i / steps_ * kLine, position % kColumns, i % steps_, code_of(format_, key[i], key_inverse));
-      write(format_, row + i / kColumns * value_pitch_, i % kColumns, position % steps_,
-            code_of(format_, value[i], value_inverse));
+    std::byte* const column = keys + position / kColumns * key_lines * kLine + position % kColumns * kDword;
+    for (std::size_t i = 0; i < head_dim_; i += kSteps) {
+      std::uint32_t dword = 0;
+      for (std::size_t step = 0; step < std::min(kSteps, head_dim_ - i); ++step)
+        dword |= code_of<kFormat>(key[i + step], key_inverse) << step * kBits<kFormat>;
+      std::memcpy(column + i / kSteps * kLine, &dword, kDword);
     }
+    const std::size_t shift = position % kSteps * kBits<kFormat>;
+    std::byte* line = values + position / kSteps * kLine;
+    for (std::size_t i = 0; i < head_dim_; i += kColumns, line += value_pitch_)
+      for (std::size_t c = 0; c < std::min(kColumns, head_dim_ - i); ++c) {
+        std::uint32_t dword;
+        std::memcpy(&dword, line + c * kDword, kDword);
+        dword = (dword & ~(kMask<kFormat> << shift)) | code_of<kFormat>(value[i + c], value_inverse) << shift;
+        std::memcpy(line + c * kDword, &dword, kDword);
+      }
   }
 }
 

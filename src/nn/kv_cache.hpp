@@ -35,6 +35,9 @@ class KvCache {
              std::size_t head) const noexcept;
 
  private:
+  template <kernels::CachedAs kFormat>
+  void store_as(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
+                const float* value) noexcept;
   struct Free {
     void operator()(void* p) const noexcept { std::free(p); }
   };

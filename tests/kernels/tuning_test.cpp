@@ -57,8 +57,8 @@ TEST(Tuning, ResultsDoNotDependOnIt) {
       const std::size_t rows = 37;
       const auto p = test::random_problem(scheme, rows, 80, 192, 64);
       const auto right = product(p, rows, {});
-      EXPECT_EQ(product(p, rows, {.byte_rows = 0, .nibble_rows = 0, .parallel_work = 1, .part_work = 1000}), right);
-      EXPECT_EQ(product(p, rows, {.byte_rows = 100, .nibble_rows = 100, .activation_bytes = 1}), right);
+      EXPECT_EQ(product(p, rows, {.byte_rows = 0, .nibble_rows = 0, .decode_rows = 0, .parallel_work = 1, .part_work = 1000}), right);
+      EXPECT_EQ(product(p, rows, {.byte_rows = 100, .nibble_rows = 100, .decode_rows = 100, .activation_bytes = 1}), right);
     }
   }
   kernels::set_active({});

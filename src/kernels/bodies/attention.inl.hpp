@@ -35,10 +35,10 @@ class Attention {
       const std::size_t rows = t - i < Tile::kRows ? t - i : Tile::kRows;
       float sums[Tile::kRows];
       for (std::size_t j = 0; j < t; j += kColumns)
-        each_panel(args.q + i * args.qkv_stride, args.qkv_stride, keys + j * d, 16 * d, panels(t - j), d, rows,
-                   [&](std::size_t p, std::size_t r, F32 v) QEFF_INLINE_LAMBDA {
-                     S::store(scores + r * padded(t) + j + p * 16, v);
-                   });
+        Tile::f32(args.q + i * args.qkv_stride, args.qkv_stride, keys + j * d, 16, 16 * d, panels(t - j), d, rows,
+                  [&](std::size_t p, std::size_t r, F32 v) QEFF_INLINE_LAMBDA {
+                    S::store(scores + r * padded(t) + j + p * 16, v);
+                  });
       for (std::size_t r = 0; r < rows; ++r)
         sums[r] = softmax(args, scores + r * padded(t), args.bias ? args.bias + (i + r) * args.bias_stride : nullptr);
       weighted_values(args, values, scores, i, rows, sums);
@@ -94,31 +94,20 @@ class Attention {
                               std::size_t rows, const float* sums) noexcept {
     const std::size_t t = args.tokens, d = args.head_dim;
     for (std::size_t c = 0; c < d; c += kColumns)
-      each_panel(scores, padded(t), values + c * t, 16 * t, panels(d - c), t, rows,
-                 [&](std::size_t p, std::size_t r, F32 sum) QEFF_INLINE_LAMBDA {
-                   const F32 v = S::mul(sum, S::set1(1.0f / sums[r]));
-                   const std::size_t column = c + p * 16;
-                   float* out = args.out + (i + r) * args.out_stride + column;
-                   if (d - column >= 16)
-                     S::store(out, v);
-                   else
-                     S::store_part(out, v, d - column);
-                 });
+      Tile::f32(scores, padded(t), values + c * t, 16, 16 * t, panels(d - c), t, rows,
+                [&](std::size_t p, std::size_t r, F32 sum) QEFF_INLINE_LAMBDA {
+                  const F32 v = S::mul(sum, S::set1(1.0f / sums[r]));
+                  const std::size_t column = c + p * 16;
+                  float* out = args.out + (i + r) * args.out_stride + column;
+                  if (d - column >= 16)
+                    S::store(out, v);
+                  else
+                    S::store_part(out, v, d - column);
+                });
   }
 
   /// Panels of one tile, of those that hold n columns.
   QEFF_INLINE static std::size_t panels(std::size_t n) noexcept { return n > kColumns - 16 ? Tile::kPanels : (n + 15) / 16; }
-
-  /// use(panel, row, sums) of one tile.
-  template <class Use>
-  QEFF_INLINE static void each_panel(const float* a, std::size_t a_stride, const float* b, std::size_t b_pitch,
-                                     std::size_t panels, std::size_t k, std::size_t rows, Use&& use) noexcept {
-    constexpr std::size_t kPitch = Tile::kRows * 16;
-    alignas(64) float c[Tile::kPanels * kPitch];
-    Tile::f32(a, a_stride, b, 16, b_pitch, panels, k, rows, c, kPitch);
-    for (std::size_t p = 0; p < panels; ++p)
-      for (std::size_t r = 0; r < rows; ++r) use(p, r, S::load(c + p * kPitch + r * 16));
-  }
 };
 
 }  // namespace qeff::kernels

@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
+#include "kernels/bodies/cache_lines.inl.hpp"
 #include "kernels/bodies/math.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
 #include "qeff/core/macros.hpp"
@@ -18,70 +20,27 @@
 
 namespace qeff::kernels {
 
-/// Steps of a cache line of 16 columns as floats: kSteps reduction indices each.
-template <class S>
-struct FloatLines {
-  static constexpr std::size_t kSteps = 1;
-  static constexpr std::size_t kBytes = 64;
-  QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[1]) noexcept {
-    v[0] = S::load(reinterpret_cast<const float*>(p));
-  }
-};
-template <class S>
-struct Bf16Lines {
-  static constexpr std::size_t kSteps = 2;
-  static constexpr std::size_t kBytes = 64;
-  QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[2]) noexcept {
-    const auto pairs = S::load(reinterpret_cast<const std::int32_t*>(p));
-    v[0] = S::as_f32(S::template shl<16>(pairs));
-    v[1] = S::as_f32(S::and_(pairs, S::set1(static_cast<std::int32_t>(0xffff0000))));
-  }
-};
-template <class S>
-struct Int8Lines {
-  static constexpr std::size_t kSteps = 4;
-  static constexpr std::size_t kBytes = 64;
-  QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[4]) noexcept {
-    const auto codes = S::load(reinterpret_cast<const std::int32_t*>(p));
-    v[0] = S::to_f32(S::template sar<24>(S::template shl<24>(codes)));
-    v[1] = S::to_f32(S::template sar<24>(S::template shl<16>(codes)));
-    v[2] = S::to_f32(S::template sar<24>(S::template shl<8>(codes)));
-    v[3] = S::to_f32(S::template sar<24>(codes));
-  }
-};
-
-template <class S>
-struct Int4Lines {
-  static constexpr std::size_t kSteps = 8;
-  static constexpr std::size_t kBytes = 64;
-  QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[8]) noexcept {
-    const auto codes = S::load(reinterpret_cast<const std::int32_t*>(p));
-    v[0] = code<28>(codes), v[1] = code<24>(codes), v[2] = code<20>(codes), v[3] = code<16>(codes);
-    v[4] = code<12>(codes), v[5] = code<8>(codes), v[6] = code<4>(codes);
-    v[7] = S::to_f32(S::template sar<28>(codes));
-  }
-
- private:
-  template <int kUp>
-  QEFF_INLINE static typename S::F32 code(typename S::I32 codes) noexcept {
-    return S::to_f32(S::template sar<28>(S::template shl<kUp>(codes)));
-  }
-};
-
 template <class S>
 class CachedAttention {
   using F32 = typename S::F32;
   using Args = CachedAttentionArgs;
+  using Tile = VectorTile<S>;
 
   static constexpr std::size_t kKeys = 64;                      // of a block
-  static constexpr std::size_t kRows = S::kRows;                // of a register tile
+  static constexpr std::size_t kRows = Tile::kRows;             // of a register tile
+  static constexpr std::size_t kPanels = Tile::kPanels;
   static constexpr std::size_t kBlockRows = 8 * kRows;          // that share the converted keys
   static constexpr std::size_t kConvertRows = 2 * kRows;        // from here on conversion pays
+  static constexpr std::size_t kStates = (kBlockRows + 15) / 16 * 16;
   static constexpr float kMasked = -3.0e38f;
 
   QEFF_INLINE static std::size_t padded(std::size_t n) noexcept { return (n + 15) / 16 * 16; }
 
   static_assert(kAttentionSegment % kKeys == 0);
+
+  /// Whether cached lines are multiplied as they are, by queries and weights rounded to bf16.
+  template <class Lines>
+  static constexpr bool kPairs = S::kBf16 && std::is_same_v<Lines, Bf16Lines<S>>;
 
   /// Sums of a row: values, then the maximum they are relative to and the total of the weights (0: no key yet).
   QEFF_INLINE static float& most(float* sums, std::size_t head_dim) noexcept { return sums[padded(head_dim)]; }
@@ -90,23 +49,31 @@ class CachedAttention {
   /// Where things lie in the scratch.
   struct Work {
     float *q, *scores, *lines, *first, *next;  // the last two: sums of the rows, of all segments so far and of one
+    float *most, *totals, *factors;            // of the rows in the segment at hand; factors: what earlier sums become
     float* sums = nullptr;                     // of the segment at hand
-    std::size_t q_stride, stride;              // of q and of sums
+    std::size_t stride;                        // of sums
 
     Work(std::size_t head_dim, float* scratch) noexcept {
-      q_stride = (head_dim + 7) / 8 * 8;
       stride = attention_sums(head_dim);
       q = scratch;
       scores = q + kBlockRows * padded(head_dim);
       lines = scores + kBlockRows * kKeys;
-      first = lines + kKeys * padded(head_dim);
+      first = lines + line_floats(head_dim);
       next = first + kBlockRows * stride;
+      most = next + kBlockRows * stride;
+      totals = most + kStates;
+      factors = totals + kStates;
     }
   };
 
+  /// Floats of the panels of one tile, of keys or of values.
+  QEFF_INLINE static std::size_t line_floats(std::size_t head_dim) noexcept {
+    return kPanels * 16 * (kKeys > padded(head_dim) ? kKeys : padded(head_dim));
+  }
+
  public:
   static std::size_t scratch(std::size_t head_dim) noexcept {
-    return kBlockRows * (padded(head_dim) + kKeys + 2 * attention_sums(head_dim)) + kKeys * padded(head_dim);
+    return kBlockRows * (padded(head_dim) + kKeys + 2 * attention_sums(head_dim)) + line_floats(head_dim) + 3 * kStates;
   }
 
   static void run(const Args& args, float* scratch) noexcept {
@@ -143,7 +110,7 @@ class CachedAttention {
 
   template <class Lines>
   static void block(const Args& args, Work& work, std::size_t row, std::size_t rows) noexcept {
-    gather_queries(args, work, row, rows);
+    gather_queries<kPairs<Lines>>(args, work, row, rows);
     const std::size_t begin = first_key(args, position(args, row)), end = position(args, row + rows - 1) + 1;
     if (args.sums != nullptr) {
       work.sums = args.sums + row * work.stride;
@@ -164,17 +131,21 @@ class CachedAttention {
   template <class Lines>
   static void segment(const Args& args, Work& work, std::size_t row, std::size_t rows, std::size_t s, std::size_t begin,
                       std::size_t end) noexcept {
-    for (std::size_t r = 0; r < rows; ++r) {
-      float* const sums = work.sums + r * work.stride;
-      for (std::size_t i = 0; i < work.stride; i += 16) S::store(sums + i, S::set1(0.0f));
-      most(sums, args.head_dim) = kMasked;
+    for (std::size_t i = 0; i < rows * work.stride; i += 16) S::store(work.sums + i, S::set1(0.0f));
+    for (std::size_t r = 0; r < kStates; r += 16) {
+      S::store(work.most + r, S::set1(kMasked));
+      S::store(work.totals + r, S::set1(0.0f));
     }
     const std::size_t from = s * kAttentionSegment, to = from + kAttentionSegment < end ? from + kAttentionSegment : end;
     for (std::size_t j = (begin > from ? begin : from) / kKeys * kKeys; j < to; j += kKeys) {
       const std::size_t keys = to - j < kKeys ? to - j : kKeys;
       score<Lines>(args, work, rows, j, keys);
-      for (std::size_t r = 0; r < rows; ++r) weigh(args, work, row, r, j);
+      weigh<kPairs<Lines>>(args, work, row, rows, j);
       add_values<Lines>(args, work, rows, j, keys);
+    }
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* const sums = work.sums + r * work.stride;
+      most(sums, args.head_dim) = work.most[r], total(sums, args.head_dim) = work.totals[r];
     }
   }
 
@@ -194,23 +165,29 @@ class CachedAttention {
   /// exp(from - to) in all lanes.
   QEFF_INLINE static F32 factor(float from, float to) noexcept { return Math<S>::exp(S::set1(from - to)); }
 
+  /// Queries times the scale, padded with zeros: floats or bf16.
+  template <bool kAsPairs>
   static void gather_queries(const Args& args, Work& work, std::size_t row, std::size_t rows) noexcept {
     const std::size_t d = args.head_dim;
     for (std::size_t r = 0; r < rows; ++r) {
       const std::size_t i = row + r;
       const float* from = args.q + i / args.heads * args.q_stride + i % args.heads * d;
-      float* to = work.q + r * work.q_stride;
-      for (std::size_t k = 0; k < d; ++k) to[k] = from[k] * args.scale;
-      for (std::size_t k = d; k < work.q_stride; ++k) to[k] = 0.0f;
+      for (std::size_t k = 0; k < d; k += 16) {
+        const F32 v = S::mul(d - k < 16 ? S::load_part(from + k, d - k) : S::load(from + k), S::set1(args.scale));
+        if constexpr (kAsPairs)
+          S::store_bf16(reinterpret_cast<std::uint16_t*>(work.q) + r * padded(d) + k, v);
+        else
+          S::store(work.q + r * padded(d) + k, v);
+      }
     }
   }
 
-  /// c[r][16] (+)= a[r][steps] * lines, r < kR.
-  template <class Lines, int kR, bool kAdd>
-  static void multiply(const float* a, std::size_t a_stride, const std::byte* lines, std::size_t steps, float* c,
-                       std::size_t c_stride) noexcept {
+  /// take(panel, r, sums): kR rows a times one panel of lines.
+  template <class Lines, int kR, class Take>
+  static void multiply(const float* a, std::size_t a_stride, const std::byte* lines, std::size_t steps,
+                       std::size_t panel, const Take& take) noexcept {
     F32 sums[kR];
-    for (int r = 0; r < kR; ++r) sums[r] = kAdd ? S::load(c + static_cast<std::size_t>(r) * c_stride) : S::set1(0.0f);
+    for (auto& sum : sums) sum = S::set1(0.0f);
     for (std::size_t i = 0; i < steps; i += Lines::kSteps, lines += Lines::kBytes) {
       F32 w[Lines::kSteps];
       Lines::load(lines, w);
@@ -220,40 +197,68 @@ class CachedAttention {
         for (int r = 0; r < kR; ++r)
           sums[r] = S::fma(S::set1(a[static_cast<std::size_t>(r) * a_stride + i + k]), w[k], sums[r]);
     }
-    for (int r = 0; r < kR; ++r) S::store(c + static_cast<std::size_t>(r) * c_stride, sums[r]);
+#pragma GCC unroll 16
+    for (int r = 0; r < kR; ++r) take(panel, static_cast<std::size_t>(r), sums[r]);
   }
 
-  /// All rows by one panel of lines; with many rows the lines are turned into floats first.
-  template <class Lines, bool kAdd>
+  /// Of a tile at row r and panel p, what Take takes.
+  template <class Take>
+  struct From {
+    const Take& take;
+    std::size_t p, r;
+    QEFF_INLINE void operator()(std::size_t i, std::size_t j, F32 sums) const noexcept { take(p + i, r + j, sums); }
+  };
+
+  /// take(panel, r, sums): rows a by `panels` panels of lines, `pitch` bytes apart.
+  template <class Lines, class Take>
   static void multiply_rows(Work& work, std::size_t rows, const float* a, std::size_t a_stride, const std::byte* lines,
-                            std::size_t steps, float* c, std::size_t c_stride) noexcept {
-    const auto all = [&]<class From>(const std::byte* from) QEFF_INLINE_LAMBDA {
-      for (std::size_t r = 0; r < rows; r += kRows)
-        by_rows<kRows>(rows - r < kRows ? rows - r : kRows, [&]<int kR>() QEFF_INLINE_LAMBDA {
-          multiply<From, kR, kAdd>(a + r * a_stride, a_stride, from, steps, c + r * c_stride, c_stride);
-        });
-    };
-    if constexpr (Lines::kSteps > 1) {
-      if (rows >= kConvertRows) {
-        for (std::size_t i = 0; i < steps; i += Lines::kSteps) {
-          F32 w[Lines::kSteps];
-          Lines::load(lines + i / Lines::kSteps * Lines::kBytes, w);
-          for (std::size_t k = 0; k < Lines::kSteps; ++k) S::store(work.lines + (i + k) * 16, w[k]);
+                            std::size_t pitch, std::size_t panels, std::size_t steps, const Take& take) noexcept {
+    constexpr bool kConverts = Lines::kSteps > 1 && !kPairs<Lines>;
+    const bool as_they_are = kConverts && rows < kConvertRows;
+    for (std::size_t p = 0; p < panels; p += kPanels, lines += kPanels * pitch) {
+      const std::size_t n = panels - p < kPanels ? panels - p : kPanels;
+      const auto* floats = reinterpret_cast<const float*>(lines);
+      std::size_t float_pitch = pitch / sizeof(float);
+      if (kConverts && !as_they_are) {
+        to_floats<Lines>(lines, pitch, n, steps, work.lines);
+        floats = work.lines, float_pitch = steps * 16;
+      }
+      for (std::size_t r = 0; r < rows; r += kRows) {
+        const std::size_t count = rows - r < kRows ? rows - r : kRows;
+        const From<Take> give{take, p, r};
+        if constexpr (kPairs<Lines>) {
+          Tile::bf16(reinterpret_cast<const std::uint16_t*>(a) + r * a_stride, a_stride, lines, pitch, n, steps, count, give);
+        } else if (as_they_are) {
+          by_rows<kRows>(count, [&]<int kR>() QEFF_INLINE_LAMBDA {
+            for (std::size_t i = 0; i < n; ++i)
+              multiply<Lines, kR>(a + r * a_stride, a_stride, lines + i * pitch, steps, i, give);
+          });
+        } else {
+          Tile::f32(a + r * a_stride, a_stride, floats, 16, float_pitch, n, steps, count, give);
         }
-        all.template operator()<FloatLines<S>>(reinterpret_cast<const std::byte*>(work.lines));
-        return;
       }
     }
-    all.template operator()<Lines>(lines);
+  }
+
+  /// n panels of lines to floats: out[panel][steps][16].
+  template <class Lines>
+  static void to_floats(const std::byte* lines, std::size_t pitch, std::size_t n, std::size_t steps, float* out) noexcept {
+    for (std::size_t p = 0; p < n; ++p)
+      for (std::size_t i = 0; i < steps; i += Lines::kSteps) {
+        F32 w[Lines::kSteps];
+        Lines::load(lines + p * pitch + i / Lines::kSteps * Lines::kBytes, w);
+        for (std::size_t k = 0; k < Lines::kSteps; ++k) S::store(out + (p * steps + i + k) * 16, w[k]);
+      }
   }
 
   template <class Lines>
   static void score(const Args& args, Work& work, std::size_t rows, std::size_t j, std::size_t keys) noexcept {
     const std::size_t steps = (args.head_dim + Lines::kSteps - 1) / Lines::kSteps * Lines::kSteps;
-    const std::size_t panel = steps / Lines::kSteps * Lines::kBytes;
-    for (std::size_t i = 0; i < keys; i += 16)
-      multiply_rows<Lines, false>(work, rows, work.q, work.q_stride, args.keys + (j + i) / 16 * panel, steps,
-                                  work.scores + i, kKeys);
+    const std::size_t pitch = steps / Lines::kSteps * Lines::kBytes;
+    multiply_rows<Lines>(work, rows, work.q, padded(args.head_dim), args.keys + j / 16 * pitch, pitch, (keys + 15) / 16,
+                         steps, [&](std::size_t p, std::size_t r, F32 sums) QEFF_INLINE_LAMBDA {
+                           S::store(work.scores + r * kKeys + p * 16, sums);
+                         });
     if (args.key_scales == nullptr && args.softcap == 0.0f) return;
     for (std::size_t r = 0; r < rows; ++r)
       for (std::size_t i = 0; i < keys; i += 16) {
@@ -271,57 +276,65 @@ class CachedAttention {
     return S::mul(S::fma(t, S::set1(2.0f), S::set1(-1.0f)), S::set1(cap));
   }
 
-  /// Scores of row r to weights exp(score - max), times the value scales; earlier sums are rescaled.
-  static void weigh(const Args& args, Work& work, std::size_t row, std::size_t r, std::size_t j) noexcept {
-    float* s = work.scores + r * kKeys;
-    const std::size_t at = position(args, row + r), from = first_key(args, at);
-    const std::size_t begin = from <= j ? 0 : from - j < kKeys ? from - j : kKeys;
-    const std::size_t end = at < j ? 0 : at + 1 - j < kKeys ? at + 1 - j : kKeys;
-    if (begin >= end) {
-      for (std::size_t i = 0; i < kKeys; i += 16) S::store(s + i, S::set1(0.0f));
-      return;
-    }
-    for (std::size_t i = 0; i < begin; ++i) s[i] = kMasked;
-    for (std::size_t i = end; i < kKeys; ++i) s[i] = kMasked;
-    F32 highest = S::load(s);
-    for (std::size_t i = 16; i < kKeys; i += 16) highest = S::max(S::load(s + i), highest);
-    float* const sums = work.sums + r * work.stride;
-    const float before = most(sums, args.head_dim), block_most = S::max_lane(highest);
-    // NaN goes on: it is not less than anything.
-    const float now = block_most < before ? before : block_most;
-    const F32 shift = S::set1(now);
-    F32 sum = S::set1(0.0f);
-    for (std::size_t i = 0; i < kKeys; i += 16) S::store(s + i, Math<S>::exp(S::sub(S::load(s + i), shift)));
-    for (std::size_t i = 0; i < begin; ++i) s[i] = 0.0f;
-    for (std::size_t i = end; i < kKeys; ++i) s[i] = 0.0f;
-    for (std::size_t i = 0; i < kKeys; i += 16) {
-      const F32 e = S::load(s + i);
-      sum = S::add(sum, e);
-      if (args.value_scales != nullptr) S::store(s + i, S::mul(e, S::load(args.value_scales + j + i)));
-    }
-    rescale(sums, args.head_dim, before, now, S::sum(sum));
-  }
+  /// Keys of a block that a row sees.
+  struct Seen {
+    std::size_t begin, end;
 
-  static void rescale(float* sums, std::size_t d, float before, float now, float sum) noexcept {
-    most(sums, d) = now;
-    if (before == now) {
-      total(sums, d) += sum;
-      return;
+    Seen(const Args& args, std::size_t row, std::size_t j) noexcept {
+      const std::size_t at = position(args, row), from = first_key(args, at);
+      begin = from <= j ? 0 : from - j < kKeys ? from - j : kKeys;
+      end = at < j ? 0 : at + 1 - j < kKeys ? at + 1 - j : kKeys;
     }
-    alignas(64) float lanes[16];
-    const F32 less = factor(before, now);
-    S::store(lanes, less);
-    total(sums, d) = total(sums, d) * lanes[0] + sum;
-    for (std::size_t i = 0; i < padded(d); i += 16) S::store(sums + i, S::mul(S::load(sums + i), less));
+    /// Sets the scores of the others.
+    QEFF_INLINE void mask(float* s, float value) const noexcept {
+      if (end - begin == kKeys) return;
+      for (std::size_t i = 0; i < kKeys; ++i)
+        if (i < begin || i >= end) s[i] = value;
+    }
+  };
+
+  /// Scores to weights exp(score - maximum), times the value scales; in bf16 at the start of a row if kAsPairs.
+  template <bool kAsPairs>
+  static void weigh(const Args& args, Work& work, std::size_t row, std::size_t rows, std::size_t j) noexcept {
+    float* const before = work.factors;
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* s = work.scores + r * kKeys;
+      Seen(args, row + r, j).mask(s, kMasked);
+      F32 highest = S::load(s);
+      for (std::size_t i = 16; i < kKeys; i += 16) highest = S::max(S::load(s + i), highest);
+      const float block_most = S::max_lane(highest);
+      before[r] = work.most[r];
+      if (!(block_most < work.most[r])) work.most[r] = block_most;  // NaN goes on: it is not less than anything
+    }
+    for (std::size_t r = 0; r < rows; r += 16)
+      S::store(work.factors + r, Math<S>::exp(S::sub(S::load(before + r), S::load(work.most + r))));
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* s = work.scores + r * kKeys;
+      const F32 shift = S::set1(work.most[r]);
+      for (std::size_t i = 0; i < kKeys; i += 16) S::store(s + i, Math<S>::exp(S::sub(S::load(s + i), shift)));
+      Seen(args, row + r, j).mask(s, 0.0f);
+      F32 sum = S::set1(0.0f);
+      for (std::size_t i = 0; i < kKeys; i += 16) {
+        const F32 e = S::load(s + i);
+        sum = S::add(sum, e);
+        if constexpr (kAsPairs)
+          S::store_bf16(reinterpret_cast<std::uint16_t*>(s) + i, e);
+        else if (args.value_scales != nullptr)
+          S::store(s + i, S::mul(e, S::load(args.value_scales + j + i)));
+      }
+      work.totals[r] = work.totals[r] * work.factors[r] + S::sum(sum);
+    }
   }
 
   template <class Lines>
   static void add_values(const Args& args, Work& work, std::size_t rows, std::size_t j, std::size_t keys) noexcept {
     const std::size_t steps = (keys + Lines::kSteps - 1) / Lines::kSteps * Lines::kSteps;
-    for (std::size_t c = 0; c < args.head_dim; c += 16)
-      multiply_rows<Lines, true>(work, rows, work.scores, kKeys,
-                                 args.values + c / 16 * args.value_pitch + j / Lines::kSteps * Lines::kBytes, steps,
-                                 work.sums + c, work.stride);
+    multiply_rows<Lines>(work, rows, work.scores, kPairs<Lines> ? 2 * kKeys : kKeys,
+                         args.values + j / Lines::kSteps * Lines::kBytes, args.value_pitch, (args.head_dim + 15) / 16,
+                         steps, [&](std::size_t p, std::size_t r, F32 sums) QEFF_INLINE_LAMBDA {
+                           float* to = work.sums + r * work.stride + p * 16;
+                           S::store(to, S::fma(S::load(to), S::set1(work.factors[r]), sums));
+                         });
   }
 
   /// Row i of out.

@@ -33,9 +33,16 @@ struct Decode {
     const std::size_t groups = w.groups();
     const std::size_t group_lines = groups == 1 ? w.k_padded() / 4 : w.group_size / 4;
     const std::uint8_t* zeros = w.zero_points + panel * groups * kPanel;
-    each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
+    const auto zero_at = [&](std::size_t l) QEFF_INLINE_LAMBDA {
       const std::size_t g = l / group_lines < groups ? l / group_lines : groups - 1;
-      S::store_bytes(out + l * 64, S::sub(code, S::repeat4(zeros + g * kPanel)));
+      return S::repeat4(zeros + g * kPanel);
+    };
+    const bool whole_units = groups == 1 || group_lines % 8 == 0;
+    Bytes zero[2];
+    each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
+      Bytes& of_unit = zero[l / 8 % 2];
+      if (!whole_units || l % 8 == 0) of_unit = zero_at(l);
+      S::store_bytes(out + l * 64, S::sub(code, of_unit));
     });
   }
 

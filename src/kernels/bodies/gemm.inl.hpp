@@ -115,30 +115,23 @@ class Gemm {
     int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words);
   }
 
-  /// Lines [first, last) of group g; the last group takes the padding too.
-  QEFF_INLINE static std::size_t first_line(const PackedView& w, std::size_t g) noexcept {
-    return g == w.groups() ? w.k_padded() / 4 : g * w.group_size / 4;
-  }
-
   /// All rows with the panels at b, in the form that tile T takes.
   template <class T>
   static void int8_rows(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                         std::size_t panels, const std::byte* b) noexcept {
     constexpr std::size_t kBlock = T::kDotRows * kPanel;
     const PackedView& w = *args.weights;
-    const std::size_t k = w.k_padded(), groups = w.groups(), pitch = Rows<S>::bytes(w, args.rows);
-    const float step = Decode<S>::codebook_step(w);
-    alignas(64) std::int32_t c[T::kPanels * kBlock];
+    const std::size_t all_lines = w.k_padded() / 4, groups = w.groups(), pitch = Rows<S>::bytes(w, args.rows);
     alignas(64) float block[T::kPanels * kBlock];
+    TakeGroup<T> take(args, p, panels, block);
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
       const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
       const auto* a = reinterpret_cast<const typename T::Act*>(args.a + m * pitch);
+      __builtin_memset(block, 0, sizeof block);
       for (std::size_t g = 0; g < groups; ++g) {
-        const std::size_t l = first_line(w, g), lines = first_line(w, g + 1) - l;
-        T::int8(a + l * 4, pitch / sizeof *a, b + l * T::kLineBytes, k / 4 * T::kLineBytes, panels, lines, rows, c);
-        if (args.accumulators != nullptr && g != args.group) continue;
-        for (std::size_t i = 0; i < panels; ++i)
-          scale_group(args, m, rows, p + i, g, step, c + i * kBlock, block + i * kBlock);
+        const std::size_t l = g * w.group_size / 4, end = g + 1 == groups ? all_lines : l + w.group_size / 4;
+        take.begin(m, g);
+        T::int8(a + l * 4, pitch / sizeof *a, b + l * T::kLineBytes, all_lines * T::kLineBytes, panels, end - l, rows, take);
       }
       if (args.accumulators != nullptr) continue;
       for (std::size_t i = 0; i < panels; ++i)
@@ -146,25 +139,50 @@ class Gemm {
     }
   }
 
-  /// block (+)= to_f32(c) * scales of group g; or hands the sums themselves out.
-  static void scale_group(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panel,
-                          std::size_t g, float step, const std::int32_t* c, float* block) noexcept {
-    const PackedView& w = *args.weights;
-    [[maybe_unused]] const std::size_t pitch = Rows<S>::bytes(w, args.rows);
-    [[maybe_unused]] const std::byte* sums = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8);
-    const F32 scale = S::mul(S::load(w.scales + (panel * w.groups() + g) * kPanel), S::set1(step));
-    for (std::size_t r = 0; r < rows; ++r) {
-      I32 v = S::load(c + r * kPanel);
-      if constexpr (S::kUnsignedCodes) v = S::add(v, S::set1(Rows<S>::group_sum(sums + r * pitch, g)));
-      if (args.accumulators != nullptr) {
-        store_accumulators<S>(args, m + r, panel, v);
-        continue;
-      }
-      const F32 f = S::to_f32(v), both = S::mul(scale, S::set1(args.a_scales[(m + r) * w.groups() + g]));
-      float* out = block + r * kPanel;
-      S::store(out, g == 0 ? S::mul(f, both) : S::fma(f, both, S::load(out)));
+  /// block[panel][T::kDotRows][16] += to_f32(sums) * scales of a group; or hands the sums themselves out.
+  template <class T>
+  struct TakeGroup {
+    const GemmArgs& args;
+    const std::int32_t* const accumulators;
+    const std::size_t panel, panels, groups, pitch;
+    const F32 step;
+    float* const block;
+    std::size_t m = 0, group = 0;
+    const std::byte* row_sum = nullptr;
+    const float* a_scale = nullptr;
+    F32 scales[T::kPanels];
+
+    TakeGroup(const GemmArgs& all, std::size_t first_panel, std::size_t panel_count, float* totals) noexcept
+        : args(all),
+          accumulators(all.accumulators),
+          panel(first_panel),
+          panels(panel_count),
+          groups(all.weights->groups()),
+          pitch(Rows<S>::bytes(*all.weights, all.rows)),
+          step(S::set1(Decode<S>::codebook_step(*all.weights))),
+          block(totals) {}
+
+    /// What comes are the sums of the rows from first_row on over group g.
+    QEFF_INLINE void begin(std::size_t first_row, std::size_t g) noexcept {
+      const PackedView& w = *args.weights;
+      m = first_row, group = g;
+      row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
+      a_scale = args.a_scales + m * groups + g;
+      for (std::size_t i = 0; i < panels; ++i)
+        scales[i] = S::mul(S::load(w.scales + ((panel + i) * groups + g) * kPanel), step);
     }
-  }
+
+    QEFF_INLINE void operator()(std::size_t p, std::size_t r, I32 sums) const noexcept {
+      if constexpr (S::kUnsignedCodes) sums = S::add(sums, S::set1(Rows<S>::group_sum(row_sum + r * pitch, 0)));
+      if (accumulators != nullptr) {
+        if (group == args.group) store_accumulators<S>(args, m + r, panel + p, sums);
+        return;
+      }
+      float* total = block + (p * T::kDotRows + r) * kPanel;
+      const F32 both = S::mul(scales[p], S::set1(a_scale[r * groups]));
+      S::store(total, S::fma(S::to_f32(sums), both, S::load(total)));
+    }
+  };
 
   // --- floats ----------------------------------------------------------------------------------
 
@@ -244,11 +262,11 @@ class Gemm {
   static void f32_block(const GemmArgs& args, std::size_t m, std::size_t rows, std::size_t panels,
                         const std::byte* b, std::size_t pitch, float* c) noexcept {
     using Vector = VectorTile<S>;
-    const std::size_t a_pitch = Rows<S>::bytes(*args.weights, args.rows), c_pitch = Tile::kRows * kPanel;
+    const std::size_t a_pitch = Rows<S>::bytes(*args.weights, args.rows);
     for (std::size_t r = 0; r < rows; r += Vector::kRows)
       Vector::f32(reinterpret_cast<const float*>(args.a + (m + r) * a_pitch), a_pitch / sizeof(float),
                   reinterpret_cast<const float*>(b), kPanel, pitch / sizeof(float), panels, args.weights->k_padded(),
-                  rows - r < Vector::kRows ? rows - r : Vector::kRows, c + r * kPanel, c_pitch);
+                  rows - r < Vector::kRows ? rows - r : Vector::kRows, StoreSums<S, float>{c + r * kPanel, Tile::kRows});
   }
 
   static void bf16_block([[maybe_unused]] const GemmArgs& args, [[maybe_unused]] std::size_t m,
@@ -258,7 +276,7 @@ class Gemm {
     if constexpr (S::kBf16) {
       const std::size_t a_pitch = Rows<S>::bytes(*args.weights, args.rows);
       Tile::bf16(reinterpret_cast<const std::uint16_t*>(args.a + m * a_pitch), a_pitch / 2, b, pitch, panels,
-                 args.weights->k_padded(), rows, c);
+                 args.weights->k_padded(), rows, StoreSums<S, float>{c, Tile::kRows});
     }
   }
 };

@@ -61,51 +61,67 @@ class PrepareRows {
   }
 
  private:
-  /// 16 values from index i, zeros beyond k. @pre input_scale is padded to k_padded
-  QEFF_INLINE static F32 values(const float* x, std::size_t i, std::size_t k, const float* input_scale) noexcept {
-    const F32 v = i + 16 <= k ? S::load(x + i) : i < k ? S::load_part(x + i, k - i) : S::set1(0.0f);
-    return input_scale != nullptr ? S::mul(v, S::load(input_scale + i)) : v;
+  /// use(i, 16 values from index i) for i from first to end in steps of 16, zeros beyond k. @pre input_scale is padded
+  template <class Use>
+  QEFF_INLINE static void each_sixteen(const float* x, std::size_t first, std::size_t k, std::size_t end,
+                                       const float* input_scale, Use&& use) noexcept {
+    const auto scaled = [=](std::size_t i, F32 v) QEFF_INLINE_LAMBDA {
+      return input_scale != nullptr ? S::mul(v, S::load(input_scale + i)) : v;
+    };
+    std::size_t i = first;
+    for (; i + 16 <= k; i += 16) use(i, scaled(i, S::load(x + i)));
+    if (i < k) use(i, scaled(i, S::load_part(x + i, k - i))), i += 16;
+    for (; i < end; i += 16) use(i, S::set1(0.0f));
   }
 
-  /// A row by groups; gives 16 codes in [-limit, limit] at a time to store(index, codes).
+  /// A row by groups; gives 16 codes in [-limit, limit] at a time to store(index, codes). A group with NaN or Inf
+  /// gets scale NaN and codes 0, so that outputs are NaN and never plausible numbers.
   template <class Store>
   static void quantize(const PackedView& w, const float* x, float limit, float* scales, Store&& store) noexcept {
-    const std::size_t groups = w.groups();
-    if (w.activation_groups() == 1) {
-      const float scale = quantize_group(w, x, limit, 0, w.k, w.k_padded(), store);
-      for (std::size_t g = 0; g < groups; ++g) scales[g] = scale;
-      return;
-    }
-    for (std::size_t g = 0; g < groups; ++g) {
-      const std::size_t first = g * w.group_size, end = first + w.group_size;
-      const bool last = g + 1 == groups;
-      scales[g] = quantize_group(w, x, limit, first, last ? w.k : end, last ? w.k_padded() : end, store);
-    }
+    F32 poison = S::set1(0.0f);  // NaN once any value is NaN or Inf
+    each_group(w, scales, [&](std::size_t first, std::size_t k, std::size_t end) QEFF_INLINE_LAMBDA {
+      return quantize_group(w, x, limit, first, k, end, store, poison);
+    });
+    if (S::sum(poison) == 0.0f) return;
+    each_group(w, scales, [&](std::size_t first, std::size_t k, std::size_t end) QEFF_INLINE_LAMBDA {
+      poison = S::set1(0.0f);
+      const float scale = quantize_group(w, x, limit, first, k, end, store, poison);
+      if (S::sum(poison) == 0.0f) return scale;
+      for (std::size_t i = first; i < end; i += 16) store(i, S::set1(std::int32_t{0}));
+      return __builtin_nanf("");
+    });
   }
 
-  /// Values [first, k) and padding up to k_padded. Returns the scale max|x| / limit (1 for zeros). A group
-  /// with NaN or Inf gets scale NaN and codes 0, so that outputs are NaN and never plausible numbers.
+  /// scales[g] = scale_of(first, end of values, end with padding) for all groups that have a scale of their own.
+  template <class ScaleOf>
+  QEFF_INLINE static void each_group(const PackedView& w, float* scales, ScaleOf&& scale_of) noexcept {
+    const std::size_t groups = w.groups(), own = w.activation_groups();
+    for (std::size_t g = 0; g < own; ++g) {
+      const std::size_t first = g * w.group_size, end = first + w.group_size;
+      const bool last = g + 1 == own;
+      scales[g] = scale_of(first, last ? w.k : end, last ? w.k_padded() : end);
+    }
+    for (std::size_t g = own; g < groups; ++g) scales[g] = scales[0];
+  }
+
+  /// Values [first, k) and padding up to k_padded. Returns the scale max|x| / limit (1 for zeros).
   template <class Store>
   QEFF_INLINE static float quantize_group(const PackedView& w, const float* x, float limit, std::size_t first,
-                                          std::size_t k, std::size_t k_padded, Store&& store) noexcept {
+                                          std::size_t k, std::size_t k_padded, Store&& store, F32& poison) noexcept {
     const float* input_scale = w.input_scale;
-    F32 most = S::set1(0.0f), poison = S::set1(0.0f);
-    for (std::size_t i = first; i < k; i += 16) {
-      const F32 v = values(x, i, k, input_scale);
+    F32 most = S::set1(0.0f);
+    each_sixteen(x, first, k, k, input_scale, [&](std::size_t, F32 v) QEFF_INLINE_LAMBDA {
       most = S::max(most, Math<S>::abs(v));
-      poison = S::fma(v, S::set1(0.0f), poison);  // NaN once any value is NaN or Inf
-    }
-    const float max = S::max_lane(most), poisoned = S::sum(poison);
-    const bool finite = poisoned == 0.0f;
+      poison = S::fma(v, S::set1(0.0f), poison);
+    });
+    const float max = S::max_lane(most);
     const float scale = max > 0.0f ? max / limit : 1.0f;
     // A denormal maximum makes limit / max infinite: such values round to zeros.
-    const float inverse = finite && scale >= 0x1p-126f ? 1.0f / scale : 0.0f;
-    for (std::size_t i = first; i < k_padded; i += 16) {
-      const F32 v = finite ? values(x, i, k, input_scale) : S::set1(0.0f);
-      const F32 limited = S::min(S::max(S::mul(v, S::set1(inverse)), S::set1(-limit)), S::set1(limit));
-      store(i, S::round(limited));
-    }
-    return finite ? scale : __builtin_nanf("");
+    const F32 inverse = S::set1(scale >= 0x1p-126f ? 1.0f / scale : 0.0f);
+    each_sixteen(x, first, k, k_padded, input_scale, [&](std::size_t i, F32 v) QEFF_INLINE_LAMBDA {
+      store(i, S::round(S::min(S::max(S::mul(v, inverse), S::set1(-limit)), S::set1(limit))));
+    });
+    return scale;
   }
 
   /// Behind the codes of a row, `times` the sum of those of each group; padding is zero and adds nothing.
@@ -122,18 +138,12 @@ class PrepareRows {
 
   static void copy(const PackedView& w, const float* x, std::byte* out) noexcept {
     const Activations mode = w.activations;
-    for (std::size_t i = 0; i < w.k_padded(); i += 16) {
-      F32 v = values(x, i, w.k, w.input_scale);
-      if (mode == Activations::bf16) v = Math<S>::round_bf16(v);
-      if (S::kBf16 && mode == Activations::bf16) {
-        alignas(64) std::int32_t bits[16];
-        S::store(bits, S::as_i32(v));
-        auto* half = reinterpret_cast<std::uint16_t*>(out) + i;
-        for (int j = 0; j < 16; ++j) half[j] = static_cast<std::uint16_t>(static_cast<std::uint32_t>(bits[j]) >> 16);
-      } else {
-        S::store(reinterpret_cast<float*>(out) + i, v);
+    each_sixteen(x, 0, w.k, w.k_padded(), w.input_scale, [&](std::size_t i, F32 v) QEFF_INLINE_LAMBDA {
+      if constexpr (S::kBf16) {
+        if (mode == Activations::bf16) return S::store_bf16(reinterpret_cast<std::uint16_t*>(out) + i, v);
       }
-    }
+      S::store(reinterpret_cast<float*>(out) + i, mode == Activations::bf16 ? Math<S>::round_bf16(v) : v);
+    });
   }
 };
 

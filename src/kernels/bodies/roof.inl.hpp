@@ -62,21 +62,21 @@ class RoofLoops {
         return each_unit<Tile::kPanels, Tile::kDotRows, std::int32_t>(
             b, b_bytes, out, kRoofDepth, [&](const std::byte* w, std::int32_t* c) QEFF_INLINE_LAMBDA {
               Tile::int8(reinterpret_cast<const typename S::ActI8*>(a), kStride, w, kPitch, Tile::kPanels,
-                         kRoofDepth / 4, Tile::kDotRows, c);
+                         kRoofDepth / 4, Tile::kDotRows, StoreSums<S, std::int32_t>{c, Tile::kDotRows});
             });
       case Product::bf16:
         if constexpr (S::kBf16)
           return each_unit<Tile::kPanels, Tile::kRows, float>(
               b, b_bytes, out, kRoofDepth / 2, [&](const std::byte* w, float* c) QEFF_INLINE_LAMBDA {
                 Tile::bf16(reinterpret_cast<const std::uint16_t*>(a), kStride / 2, w, kPitch, Tile::kPanels,
-                           kRoofDepth / 2, Tile::kRows, c);
+                           kRoofDepth / 2, Tile::kRows, StoreSums<S, float>{c, Tile::kRows});
               });
         return 0;
       case Product::f32:
         return each_unit<Vector::kPanels, Vector::kRows, float>(
             b, b_bytes, out, kRoofDepth / 4, [&](const std::byte* w, float* c) QEFF_INLINE_LAMBDA {
               Vector::f32(reinterpret_cast<const float*>(a), kStride / 4, reinterpret_cast<const float*>(w), kPanel,
-                          kPitch / 4, Vector::kPanels, kRoofDepth / 4, Vector::kRows, c, Vector::kRows * kPanel);
+                          kPitch / 4, Vector::kPanels, kRoofDepth / 4, Vector::kRows, StoreSums<S, float>{c, Vector::kRows});
             });
       case Product::u4:
       case Product::i16: break;  // no tile of their own

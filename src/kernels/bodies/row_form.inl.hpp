@@ -39,7 +39,7 @@ struct Rows {
     if (w.activations == Activations::bf16 && S::kNibbleWords && whole_units && group(w) <= most_word_group(w.format))
       return RowForm::nibble_words;
     if (w.activations != Activations::int8) return RowForm::floats;
-    if (nibbles && !(kTiles && rows > tuning().nibble_rows)) return RowForm::nibbles;
+    if (nibbles && rows <= most_nibble_rows()) return RowForm::nibbles;
     return S::kWide && rows > tuning().byte_rows ? RowForm::words : RowForm::quantized;
   }
 
@@ -74,6 +74,10 @@ struct Rows {
       case RowForm::floats: break;
     }
     return k * (w.activations == Activations::bf16 && S::kBf16 ? 2 : 4);
+  }
+  /// Most rows that multiply 4-bit codes as they are stored.
+  QEFF_INLINE static std::size_t most_nibble_rows() noexcept {
+    return kTiles ? tuning().nibble_rows : S::kDecodesNibbles ? tuning().decode_rows : ~std::size_t{0};
   }
   QEFF_INLINE static std::size_t group(const PackedView& w) noexcept { return w.group_size < w.k ? w.group_size : w.k; }
   /// The largest weight of nibble_words.

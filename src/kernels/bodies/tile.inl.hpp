@@ -45,32 +45,34 @@ struct VectorTile {
   using Act = typename S::ActI8;
   static constexpr std::size_t kLineBytes = 64;  ///< Of a line of signed codes, as int8 takes them.
 
-  /// c[panel][kDotRows][16] = sum over `lines` lines of a[r] * b[panel], int32. a_stride: elements from
-  /// one row to the next; b_pitch: bytes from one panel to the next (unused with one panel).
+  /// take(panel, r, sums of 16 columns over `lines` lines of a[r] * b[panel], int32) for all rows and panels.
+  /// a_stride: elements from one row to the next; b_pitch: bytes from one panel to the next (unused with one panel).
+  template <class Take>
   QEFF_INLINE static void int8(const typename S::ActI8* a, std::size_t a_stride, const std::byte* b,
                                std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
-                               std::int32_t* c) noexcept {
+                               const Take& take) noexcept {
     by_tile<kDotRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
-      int8_rows<kR, kP>(a, a_stride, b, b_pitch, lines, c);
+      int8_rows<kR, kP>(a, a_stride, b, b_pitch, lines, take);
     });
   }
 
-  /// c[panel][r][16] = sum over k of a[r][k] * b[panel][k][16]; b_stride: floats from one k to the next; c_pitch: from
-  /// one panel of sums to the next.
+  /// take(panel, r, sum over k of a[r][k] * b[panel][k][16]); b_stride: floats from one k to the next.
+  template <class Take>
   QEFF_INLINE static void f32(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
-                              std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows, float* c,
-                              std::size_t c_pitch) noexcept {
+                              std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
+                              const Take& take) noexcept {
     by_tile<kRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
-      f32_rows<kR, kP>(a, a_stride, b, b_stride, b_pitch, k, c, c_pitch);
+      f32_rows<kR, kP>(a, a_stride, b, b_stride, b_pitch, k, take);
     });
   }
 
-  /// c[panel][kRows][16] with bf16 pairs: a[r]: bf16 values, b[panel]: [k / 2][16][2].
+  /// The same with bf16 pairs: a[r]: bf16 values, b[panel]: [k / 2][16][2].
+  template <class Take>
   QEFF_INLINE static void bf16(const std::uint16_t* a, std::size_t a_stride, const std::byte* b,
                                std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
-                               float* c) noexcept {
+                               const Take& take) noexcept {
     by_tile<kRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
-      bf16_rows<kR, kP>(a, a_stride, b, b_pitch, k, c);
+      bf16_rows<kR, kP>(a, a_stride, b, b_pitch, k, take);
     });
   }
 
@@ -78,9 +80,9 @@ struct VectorTile {
   /// Sums of one row and panel: with few rows, products would wait for each other. Integers may be added in any order.
   static constexpr int chains(int sums) { return sums < 4 ? 4 / sums : 1; }
 
-  template <int kR, int kP>
+  template <int kR, int kP, class Take>
   static void int8_rows(const typename S::ActI8* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
-                        std::size_t lines, std::int32_t* c) noexcept {
+                        std::size_t lines, const Take take) noexcept {
     constexpr int kChains = chains(kR * kP);
     typename S::I32 sums[kChains][kP][kR];
     for (auto& chain : sums)
@@ -106,17 +108,24 @@ struct VectorTile {
 #pragma GCC unroll 4
       for (int i = 0; i < kChains; ++i) line(sums[i], l + static_cast<std::size_t>(i));
     for (; l < lines; ++l) line(sums[0], l);
-    for (int p = 0; p < kP; ++p)
-      for (int r = 0; r < kR; ++r) {
 #pragma GCC unroll 4
-        for (int i = 1; i < kChains; ++i) sums[0][p][r] = S::add(sums[0][p][r], sums[i][p][r]);
-        S::store(c + (p * static_cast<int>(kDotRows) + r) * 16, sums[0][p][r]);
-      }
+    for (int i = 1; i < kChains; ++i)
+      for (int p = 0; p < kP; ++p)
+        for (int r = 0; r < kR; ++r) sums[0][p][r] = S::add(sums[0][p][r], sums[i][p][r]);
+    give(sums[0], take);
   }
 
-  template <int kR, int kP>
+  template <int kP, int kR, class Sum, class Take>
+  QEFF_INLINE static void give(const Sum (&sums)[kP][kR], const Take& take) noexcept {
+#pragma GCC unroll 16
+    for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) take(static_cast<std::size_t>(p), static_cast<std::size_t>(r), sums[p][r]);
+  }
+
+  template <int kR, int kP, class Take>
   static void f32_rows(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t b_pitch,
-                       std::size_t k, float* c, std::size_t c_pitch) noexcept {
+                       std::size_t k, const Take take) noexcept {
     typename S::F32 sums[kP][kR];
     for (auto& panel : sums)
       for (auto& s : panel) s = S::set1(0.0f);
@@ -131,13 +140,12 @@ struct VectorTile {
         for (int p = 0; p < kP; ++p) sums[p][r] = S::fma(x, w[p], sums[p][r]);
       }
     }
-    for (int p = 0; p < kP; ++p)
-      for (int r = 0; r < kR; ++r) S::store(c + static_cast<std::size_t>(p) * c_pitch + r * 16, sums[p][r]);
+    give(sums, take);
   }
 
-  template <int kR, int kP>
+  template <int kR, int kP, class Take>
   static void bf16_rows(const std::uint16_t* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
-                        std::size_t k, float* c) noexcept {
+                        std::size_t k, const Take take) noexcept {
     typename S::F32 sums[kP][kR];
     for (auto& panel : sums)
       for (auto& s : panel) s = S::set1(0.0f);
@@ -152,8 +160,18 @@ struct VectorTile {
         for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_bf16(sums[p][r], x, w[p]);
       }
     }
-    for (int p = 0; p < kP; ++p)
-      for (int r = 0; r < kR; ++r) S::store(c + (p * static_cast<int>(kRows) + r) * 16, sums[p][r]);
+    give(sums, take);
+  }
+};
+
+/// Takes the sums of a tile to c[panel][rows][16].
+template <class S, class Sum>
+struct StoreSums {
+  Sum* c;
+  std::size_t rows;
+  template <class V>
+  QEFF_INLINE void operator()(std::size_t p, std::size_t r, V sums) const noexcept {
+    S::store(c + (p * rows + r) * 16, sums);
   }
 };
 

@@ -24,16 +24,17 @@ struct WideTile {
     }
   }
 
+  template <class Take>
   QEFF_INLINE static void int8(const Act* a, std::size_t a_stride, const std::byte* b, std::size_t /*b_pitch*/,
                                std::size_t /*panels*/, std::size_t lines, std::size_t rows,
-                               std::int32_t* c) noexcept {
-    by_rows<kDotRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { int8_rows<kR>(a, a_stride, b, lines, c); });
+                               const Take& take) noexcept {
+    by_rows<kDotRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { int8_rows<kR>(a, a_stride, b, lines, take); });
   }
 
  private:
-  template <int kR>
+  template <int kR, class Take>
   static void int8_rows(const Act* a, std::size_t a_stride, const std::byte* b, std::size_t lines,
-                        std::int32_t* c) noexcept {
+                        const Take& take) noexcept {
     typename S::I32 sums[kR];
     for (auto& s : sums) s = S::set1(std::int32_t{0});
     for (std::size_t k = 0; k < lines * 4; k += 2) {
@@ -42,7 +43,8 @@ struct WideTile {
       for (int r = 0; r < kR; ++r)
         sums[r] = S::dot_words(sums[r], a + static_cast<std::size_t>(r) * a_stride + k, words);
     }
-    for (int r = 0; r < kR; ++r) S::store(c + r * 16, sums[r]);
+#pragma GCC unroll 16
+    for (int r = 0; r < kR; ++r) take(0, static_cast<std::size_t>(r), sums[r]);
   }
 };
 

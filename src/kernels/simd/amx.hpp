@@ -33,16 +33,18 @@ struct Amx : Avx512Bf16 {
     /// Up to so many rows vectors are faster than mostly empty tiles.
     static constexpr std::size_t kVectorRows = 4;
 
+    template <class Take>
     QEFF_INLINE static void int8(const std::int8_t* a, std::size_t a_stride, const std::byte* b,
                                  std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
-                                 std::int32_t* c) noexcept {
+                                 const Take& take) noexcept {
       if (rows <= kVectorRows || lines % 16 != 0) {
         by_vectors(panels, rows, [&](std::size_t p, std::size_t r, std::size_t part) QEFF_INLINE_LAMBDA {
           Vector::int8(a + r * a_stride, a_stride, b + p * b_pitch, 0, 1, lines, part,
-                                         c + (p * kRows + r) * 16);
+                       [&](std::size_t, std::size_t i, I32 sums) QEFF_INLINE_LAMBDA { take(p, r + i, sums); });
         });
         return;
       }
+      alignas(64) std::int32_t c[kPanels * kRows * 16];
       const auto* bytes = reinterpret_cast<const std::byte*>(a);
       multiply(bytes, a_stride, b, b_pitch, panels, lines * 4, rows, reinterpret_cast<std::byte*>(c),
                [](int tile) QEFF_INLINE_LAMBDA {
@@ -51,11 +53,14 @@ struct Amx : Avx512Bf16 {
                  if (tile == 2) _tile_dpbssd(2, 4, 7);
                  if (tile == 3) _tile_dpbssd(3, 5, 7);
                });
+      give(c, panels, rows, take);
     }
 
+    template <class Take>
     QEFF_INLINE static void bf16(const std::uint16_t* a, std::size_t a_stride, const std::byte* b,
                                  std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
-                                 float* c) noexcept {
+                                 const Take& take) noexcept {
+      alignas(64) float c[kPanels * kRows * 16];
       const auto* bytes = reinterpret_cast<const std::byte*>(a);
       multiply(bytes, a_stride * 2, b, b_pitch, panels, k * 2, rows, reinterpret_cast<std::byte*>(c),
                [](int tile) QEFF_INLINE_LAMBDA {
@@ -64,6 +69,7 @@ struct Amx : Avx512Bf16 {
                  if (tile == 2) _tile_dpbf16ps(2, 4, 7);
                  if (tile == 3) _tile_dpbf16ps(3, 5, 7);
                });
+      give(c, panels, rows, take);
     }
 
     /// For the roof: the operations of a round of int8 products (half as many of bf16) of tiles loaded once.
@@ -107,6 +113,12 @@ struct Amx : Avx512Bf16 {
       std::uint8_t rows[16];
     };
     static_assert(sizeof(Config) == 64);
+
+    template <class Sum, class Take>
+    QEFF_INLINE static void give(const Sum* c, std::size_t panels, std::size_t rows, const Take& take) noexcept {
+      for (std::size_t p = 0; p < panels; ++p)
+        for (std::size_t r = 0; r < rows; ++r) take(p, r, load(c + (p * kRows + r) * 16));
+    }
 
     template <class F>
     QEFF_INLINE static void by_vectors(std::size_t panels, std::size_t rows, F&& f) noexcept {

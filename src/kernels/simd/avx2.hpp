@@ -238,6 +238,7 @@ struct Avx2 {
   }
 
   static constexpr bool kNibbleWords = true;
+  static constexpr bool kDecodesNibbles = false;
 
   /// Of each column of a line of 4-bit codes, k and k + 2 (even) or k + 1 and k + 3 (odd).
   template <bool kHigh>

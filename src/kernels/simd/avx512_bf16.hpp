@@ -34,6 +34,11 @@ struct Avx512Bf16 : Avx512Vnni {
     first = {_mm512_unpacklo_epi8(low, high)};
     second = {_mm512_unpackhi_epi8(low, high)};
   }
+  /// 16 values rounded to nearest even; denormals become zeros.
+  QEFF_INLINE static void store_bf16(std::uint16_t* p, F32 v) noexcept {
+    const auto rounded = _mm512_cvtneps_pbh(v.v);
+    __builtin_memcpy(p, &rounded, sizeof rounded);
+  }
   QEFF_INLINE static Pair broadcast_pair(const std::uint16_t* p) noexcept {
     std::int32_t two;
     __builtin_memcpy(&two, p, sizeof two);

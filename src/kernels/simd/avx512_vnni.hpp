@@ -127,6 +127,7 @@ struct Avx512Vnni {
   QEFF_INLINE static void store_nibble_act(std::int8_t* p, I32 q) noexcept { store_act(p, q); }
 
   static constexpr bool kNibbleWords = true;
+  static constexpr bool kDecodesNibbles = true;
   struct Words { __m512i v; };
 
   template <bool kHigh>

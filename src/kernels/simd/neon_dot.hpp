@@ -23,6 +23,7 @@ struct NeonDot {
   static constexpr int kPanels = 1;
   static constexpr bool kWide = false;
   static constexpr bool kNibbleWords = false;
+  static constexpr bool kDecodesNibbles = false;
 
   struct F32 { float32x4_t q[4]; };
   struct I32 { int32x4_t q[4]; };

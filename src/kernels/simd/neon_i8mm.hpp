@@ -20,14 +20,17 @@ struct NeonI8mm : NeonDot {
     using Act = std::int8_t;  // 24 sums + 3 row pairs + 4 of 32 registers
 
     /// See VectorTile::int8. One row alone would leave half of each product unused: the dot product does it.
+    template <class Take>
     QEFF_INLINE static void int8(const std::int8_t* a, std::size_t a_stride, const std::byte* b,
                                  std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
-                                 std::int32_t* c) noexcept {
+                                 const Take& take) noexcept {
       if (rows == 1)
-        return VectorTile<NeonI8mm>::int8(a, a_stride, b, b_pitch, panels, lines, rows, c);
-      if (rows <= 2) return pairs<1>(a, a_stride, b, lines, rows, c);
-      if (rows <= 4) return pairs<2>(a, a_stride, b, lines, rows, c);
-      pairs<3>(a, a_stride, b, lines, rows, c);
+        return VectorTile<NeonI8mm>::int8(a, a_stride, b, b_pitch, panels, lines, rows, take);
+      std::int32_t c[kRows * 16];
+      if (rows <= 2) pairs<1>(a, a_stride, b, lines, rows, c);
+      else if (rows <= 4) pairs<2>(a, a_stride, b, lines, rows, c);
+      else pairs<3>(a, a_stride, b, lines, rows, c);
+      for (std::size_t r = 0; r < rows; ++r) take(0, r, load(c + r * 16));
     }
 
     /// For the roof: the operations of a round of int8 products of registers.

@@ -241,6 +241,8 @@ struct Portable {
   /// Whether products of 4-bit codes by words (even_nibbles, odd_nibbles, look_up_words, dot_words: see avx2.hpp) are faster
   /// than those of bf16 or float32.
   static constexpr bool kNibbleWords = false;
+  /// Whether many rows of int8 take 4-bit codes faster as bytes, decoded a panel at a time, than as they are stored.
+  static constexpr bool kDecodesNibbles = false;
 
   // --- lines of bytes ------------------------------------------------------------------------
   QEFF_INLINE static Bytes load_bytes(const std::byte* p) noexcept {

@@ -158,6 +158,16 @@ inline __m512i _mm512_mask_sub_epi8(__m512i from, __mmask64 mask, __m512i a, __m
 // --- 512 bits: dot products
 inline __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b) { return emulation::dpbusd(sum, a, b); }
 inline __m512i _mm512_dpwssd_epi32(__m512i sum, __m512i a, __m512i b) { return emulation::dpwssd(sum, a, b); }
+/// To nearest even; denormals become zeros.
+inline __m256i _mm512_cvtneps_pbh(__m512 a) {
+  const auto x = emulation::elements<std::uint32_t>(a);
+  return emulation::generate<__m256i, std::uint16_t>([&](std::size_t i) {
+    const std::uint32_t magnitude = x[i] & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (x[i] >> 16) | 0x40u;  // NaN stays NaN
+    if (magnitude < 0x00800000u) return (x[i] & 0x80000000u) >> 16;
+    return (x[i] + 0x7fffu + (x[i] >> 16 & 1u)) >> 16;
+  });
+}
 /// The odd product is added first; denormals are zero on the way in and out.
 inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
   const auto s = emulation::elements<float>(sum);
