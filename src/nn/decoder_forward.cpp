@@ -88,10 +88,11 @@ void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& 
     }
   };
   if (runs.size() == 1) {
-    // Cut at even positions, where no byte of the cache belongs to two tasks.
-    const std::size_t odd = runs[0].first % 2;
-    by_rows(odd + runs[0].count, team, [&](std::size_t first, std::size_t last) {
-      place(runs[0], first - std::min(first, odd), last - odd);
+    // Cut at positions where no dword of the cache belongs to two tasks.
+    static_assert(kRowsPerTask % KvCache::kSharing == 0);
+    const std::size_t lead = runs[0].first % kRowsPerTask;
+    by_rows(lead + runs[0].count, team, [&](std::size_t first, std::size_t last) {
+      place(runs[0], first - std::min(first, lead), last - lead);
     });
   } else {
     team.executor->run(runs.size(), [&](std::size_t i) { place(runs[i], 0, runs[i].count); });

@@ -51,6 +51,34 @@ std::uint32_t code_of(float x, [[maybe_unused]] float inverse) noexcept {
   }
 }
 
+/// A key to its dwords of consecutive lines.
+template <CachedAs kFormat>
+void store_key(const float* key, std::size_t head_dim, float inverse, std::byte* column) noexcept {
+  constexpr std::size_t kSteps = kernels::cache_steps(kFormat);
+  for (std::size_t i = 0; i < head_dim; i += kSteps, column += kLine) {
+    std::uint32_t dword = 0;
+    for (std::size_t step = 0; step < std::min(kSteps, head_dim - i); ++step)
+      dword |= code_of<kFormat>(key[i + step], inverse) << step * kBits<kFormat>;
+    std::memcpy(column, &dword, kDword);
+  }
+}
+
+/// A value to the bits of `step` in the lines of its panels, which are `pitch` bytes apart.
+template <CachedAs kFormat>
+void store_value(const float* value, std::size_t head_dim, float inverse, std::byte* line, std::size_t pitch,
+                 std::size_t step) noexcept {
+  const std::size_t shift = step * kBits<kFormat>;
+  const std::uint32_t others = ~(kMask<kFormat> << shift);
+  for (std::size_t i = 0; i < head_dim; i += kColumns, line += pitch) {
+    const std::size_t columns = std::min(kColumns, head_dim - i);
+    std::uint32_t codes[kColumns] = {}, dwords[kColumns];
+    for (std::size_t c = 0; c < columns; ++c) codes[c] = code_of<kFormat>(value[i + c], inverse) << shift;
+    std::memcpy(dwords, line, sizeof dwords);
+    for (std::size_t c = 0; c < kColumns; ++c) dwords[c] = (dwords[c] & others) | codes[c];
+    std::memcpy(line, dwords, sizeof dwords);
+  }
+}
+
 }  // namespace
 
 KvCache::KvCache(std::size_t layers, std::size_t sequences, std::size_t kv_heads,
@@ -91,33 +119,19 @@ template <CachedAs kFormat>
 void KvCache::store_as(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
                        const float* value) noexcept {
   constexpr std::size_t kSteps = kernels::cache_steps(kFormat);
-  const std::size_t key_lines = round_up(head_dim_, kSteps) / kSteps;
-  for (std::size_t h = 0; h < kv_heads_; ++h, key += head_dim_, value += head_dim_) {
+  const std::size_t head_dim = head_dim_, key_lines = round_up(head_dim, kSteps) / kSteps;
+  for (std::size_t h = 0; h < kv_heads_; ++h, key += head_dim, value += head_dim) {
     std::byte* const keys = head(layer, sequence, h);
     std::byte* const values = keys + key_bytes_;
     float key_inverse = 1, value_inverse = 1;
     if constexpr (has_scales(kFormat)) {
       float* const scales = reinterpret_cast<float*>(values + value_bytes_);
-      scales[position] = scale_of(kFormat, key, head_dim_);
-      scales[capacity_ + position] = scale_of(kFormat, value, head_dim_);
+      scales[position] = scale_of(kFormat, key, head_dim);
+      scales[capacity_ + position] = scale_of(kFormat, value, head_dim);
       key_inverse = 1 / scales[position], value_inverse = 1 / scales[capacity_ + position];
     }
-    std::byte* const column = keys + position / kColumns * key_lines * kLine + position % kColumns * kDword;
-    for (std::size_t i = 0; i < head_dim_; i += kSteps) {
-      std::uint32_t dword = 0;
-      for (std::size_t step = 0; step < std::min(kSteps, head_dim_ - i); ++step)
-        dword |= code_of<kFormat>(key[i + step], key_inverse) << step * kBits<kFormat>;
-      std::memcpy(column + i / kSteps * kLine, &dword, kDword);
-    }
-    const std::size_t shift = position % kSteps * kBits<kFormat>;
-    std::byte* line = values + position / kSteps * kLine;
-    for (std::size_t i = 0; i < head_dim_; i += kColumns, line += value_pitch_)
-      for (std::size_t c = 0; c < std::min(kColumns, head_dim_ - i); ++c) {
-        std::uint32_t dword;
-        std::memcpy(&dword, line + c * kDword, kDword);
-        dword = (dword & ~(kMask<kFormat> << shift)) | code_of<kFormat>(value[i + c], value_inverse) << shift;
-        std::memcpy(line + c * kDword, &dword, kDword);
-      }
+    store_key<kFormat>(key, head_dim, key_inverse, keys + position / kColumns * key_lines * kLine + position % kColumns * kDword);
+    store_value<kFormat>(value, head_dim, value_inverse, values + position / kSteps * kLine, value_pitch_, position % kSteps);
   }
 }
 

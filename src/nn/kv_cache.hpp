@@ -25,7 +25,10 @@ class KvCache {
   /// Whether queries, keys, values and the resulting context are to go through rotate_heads.
   [[nodiscard]] bool rotated() const noexcept { return format_ == kernels::CachedAs::int4; }
 
-  /// Stores key and value (kv_heads, head_dim) of the token at `position`. int4: positions 2 i and 2 i + 1 share bytes.
+  /// So many positions, from a multiple of it on, may share dwords: they are not to be stored by several threads at once.
+  static constexpr std::size_t kSharing = 8;
+
+  /// Stores key and value (kv_heads, head_dim) of the token at `position`.
   void store(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
              const float* value) noexcept;
   /// Copies the first `length` tokens of one sequence to another, all layers.

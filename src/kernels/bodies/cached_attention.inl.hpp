@@ -285,9 +285,9 @@ class CachedAttention {
       begin = from <= j ? 0 : from - j < kKeys ? from - j : kKeys;
       end = at < j ? 0 : at + 1 - j < kKeys ? at + 1 - j : kKeys;
     }
+    QEFF_INLINE bool all() const noexcept { return end - begin == kKeys; }
     /// Sets the scores of the others.
     QEFF_INLINE void mask(float* s, float value) const noexcept {
-      if (end - begin == kKeys) return;
       for (std::size_t i = 0; i < kKeys; ++i)
         if (i < begin || i >= end) s[i] = value;
     }
@@ -297,9 +297,11 @@ class CachedAttention {
   template <bool kAsPairs>
   static void weigh(const Args& args, Work& work, std::size_t row, std::size_t rows, std::size_t j) noexcept {
     float* const before = work.factors;
+    // What a row sees begins and ends between what the rows before and behind it see.
+    const bool all_seen = Seen(args, row, j).all() && Seen(args, row + rows - 1, j).all();
     for (std::size_t r = 0; r < rows; ++r) {
       float* s = work.scores + r * kKeys;
-      Seen(args, row + r, j).mask(s, kMasked);
+      if (!all_seen) Seen(args, row + r, j).mask(s, kMasked);
       F32 highest = S::load(s);
       for (std::size_t i = 16; i < kKeys; i += 16) highest = S::max(S::load(s + i), highest);
       const float block_most = S::max_lane(highest);
@@ -311,16 +313,23 @@ class CachedAttention {
     for (std::size_t r = 0; r < rows; ++r) {
       float* s = work.scores + r * kKeys;
       const F32 shift = S::set1(work.most[r]);
-      for (std::size_t i = 0; i < kKeys; i += 16) S::store(s + i, Math<S>::exp(S::sub(S::load(s + i), shift)));
-      Seen(args, row + r, j).mask(s, 0.0f);
-      F32 sum = S::set1(0.0f);
-      for (std::size_t i = 0; i < kKeys; i += 16) {
-        const F32 e = S::load(s + i);
-        sum = S::add(sum, e);
-        if constexpr (kAsPairs)
-          S::store_bf16(reinterpret_cast<std::uint16_t*>(s) + i, e);
-        else if (args.value_scales != nullptr)
-          S::store(s + i, S::mul(e, S::load(args.value_scales + j + i)));
+      F32 e[kKeys / 16], sum = S::set1(0.0f);
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kKeys / 16; ++i) e[i] = Math<S>::exp(S::sub(S::load(s + i * 16), shift));
+      if (!all_seen) {
+        for (std::size_t i = 0; i < kKeys / 16; ++i) S::store(s + i * 16, e[i]);
+        Seen(args, row + r, j).mask(s, 0.0f);
+        for (std::size_t i = 0; i < kKeys / 16; ++i) e[i] = S::load(s + i * 16);
+      }
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < kKeys / 16; ++i) {
+        sum = S::add(sum, e[i]);
+        if constexpr (kAsPairs) {
+          S::store_bf16(reinterpret_cast<std::uint16_t*>(s) + i * 16, e[i]);
+        } else {
+          if (args.value_scales != nullptr) e[i] = S::mul(e[i], S::load(args.value_scales + j + i * 16));
+          S::store(s + i * 16, e[i]);
+        }
       }
       work.totals[r] = work.totals[r] * work.factors[r] + S::sum(sum);
     }
