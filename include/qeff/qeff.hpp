@@ -11,6 +11,7 @@
 #include "qeff/core/dtype.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/core/executor.hpp"
+#include "qeff/core/function_ref.hpp"
 #include "qeff/core/macros.hpp"
 #include "qeff/core/matrix_view.hpp"
 #include "qeff/core/minifloat.hpp"

@@ -19,7 +19,7 @@ using kernels::PackedView;
 
 /// Memory of this thread, reused by all calls.
 struct Workspace {
-  AlignedBuffer a, a_scales, scratch;
+  AlignedBuffer a, a_scales, made, scratch;
 };
 Workspace& workspace() {
   thread_local Workspace w;
@@ -34,17 +34,51 @@ void check(const MatrixView<const float>& x, const PackedView& w, const MatrixVi
           "matmul: rows of x and y must be contiguous");
 }
 
-/// Rows [begin, end) of x in prepared form.
-void prepare(const KernelTable& t, MatrixView<const float> x, const PackedView& w, std::size_t begin,
-             std::size_t rows, Workspace& space, Executor& executor) {
+constexpr std::size_t kRowsPerPart = 16;  // of rows that are prepared
+constexpr std::size_t kMadeRows = 4;      // at once, for their floats to stay in the first-level cache
+constexpr std::size_t kMakingWork = 8;    // of a number of x, in products
+
+/// x as it is.
+struct StoredRows {
+  MatrixView<const float> x;
+  static constexpr std::size_t kWork = 1;
+
+  void prepare(const KernelTable& t, const PackedView& w, std::size_t block, std::size_t rows, std::size_t first,
+               std::size_t last, std::byte* a, float* scales) const {
+    t.prepare_rows(w, rows, x.row(block), static_cast<std::size_t>(x.row_stride), first, last, a, scales);
+  }
+};
+
+/// x as a function makes it.
+struct MadeRows {
+  const RowSource& source;
+  static constexpr std::size_t kWork = kMakingWork;
+
+  void prepare(const KernelTable& t, const PackedView& w, std::size_t block, std::size_t rows, std::size_t first,
+               std::size_t last, std::byte* a, float* scales) const {
+    AlignedBuffer& made = workspace().made;
+    made.reserve(kMadeRows * w.k * sizeof(float));
+    const std::size_t bytes = t.row_bytes(w, rows);
+    for (std::size_t r = first; r < last; r += kMadeRows) {
+      const std::size_t n = std::min(kMadeRows, last - r);
+      source(block + r, block + r + n, made.as<float>());
+      t.prepare_rows(w, rows, made.as<float>(), w.k, 0, n, a + r * bytes, scales + r * w.groups());
+    }
+  }
+};
+
+/// Rows [block, block + rows) of x in prepared form.
+template <class Rows>
+void prepare(const KernelTable& t, const Rows& x, const PackedView& w, std::size_t block, std::size_t rows,
+             Workspace& space, Executor& executor) {
   space.a.reserve(rows * t.row_bytes(w, rows));
   space.a_scales.reserve(rows * w.groups() * sizeof(float));
   std::byte* a = space.a.data();
   float* scales = space.a_scales.as<float>();
-  const std::size_t parts = rows * w.k < kernels::tuning().parallel_work ? 1 : std::min(rows, executor.threads());
+  const bool alone = rows * w.k * Rows::kWork < kernels::tuning().parallel_work;
+  const std::size_t parts = alone ? 1 : std::max(std::min(rows, executor.threads()), rows / kRowsPerPart);
   executor.run(parts, [&](std::size_t part) {
-    const std::size_t first = rows * part / parts, last = rows * (part + 1) / parts;
-    t.prepare_rows(w, rows, x.row(begin), static_cast<std::size_t>(x.row_stride), first, last, a, scales);
+    x.prepare(t, w, block, rows, rows * part / parts, rows * (part + 1) / parts, a, scales);
   });
 }
 
@@ -65,16 +99,13 @@ void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Exec
   });
 }
 
-}  // namespace
-
-void matmul(MatrixView<const float> x, const PackedView& w, MatrixView<float> y, const Epilogue& epilogue,
-            Executor& executor) {
-  check(x, w, y);
+template <class Rows>
+void multiply(const Rows& x, const PackedView& w, MatrixView<float> y, const Epilogue& epilogue, Executor& executor) {
   const KernelTable& t = kernels::active();
   Workspace& space = workspace();
-  const std::size_t block = std::max<std::size_t>(64, kernels::tuning().activation_bytes / t.row_bytes(w, x.rows));
-  for (std::size_t m = 0; m < x.rows; m += block) {
-    const std::size_t rows = std::min(block, x.rows - m);
+  const std::size_t block = std::max<std::size_t>(64, kernels::tuning().activation_bytes / t.row_bytes(w, y.rows));
+  for (std::size_t m = 0; m < y.rows; m += block) {
+    const std::size_t rows = std::min(block, y.rows - m);
     prepare(t, x, w, m, rows, space, executor);
     const GemmArgs args{.weights = &w,
                         .rows = rows,
@@ -90,6 +121,20 @@ void matmul(MatrixView<const float> x, const PackedView& w, MatrixView<float> y,
   }
 }
 
+}  // namespace
+
+void matmul(MatrixView<const float> x, const PackedView& w, MatrixView<float> y, const Epilogue& epilogue,
+            Executor& executor) {
+  check(x, w, y);
+  multiply(StoredRows{x}, w, y, epilogue, executor);
+}
+
+void matmul(RowSource rows_of, const PackedView& w, MatrixView<float> y, const Epilogue& epilogue, Executor& executor) {
+  require(y.cols == w.n, "matmul: y must have ", w.n, " columns, got ", y.cols);
+  require(y.col_stride == 1 || y.cols == 1, "matmul: rows of y must be contiguous");
+  multiply(MadeRows{rows_of}, w, y, epilogue, executor);
+}
+
 void matmul_accumulators(MatrixView<const float> x, const PackedView& w, std::size_t group, std::int32_t* acc) {
   require(w.activations == Activations::int8, "matmul_accumulators: the weights do not use int8 activations");
   require(group < w.groups(), "matmul_accumulators: group ", group, " of ", w.groups());
@@ -97,7 +142,7 @@ void matmul_accumulators(MatrixView<const float> x, const PackedView& w, std::si
   const KernelTable& t = kernels::active();
   Executor serial(1);
   Workspace space;
-  prepare(t, x, w, 0, x.rows, space, serial);
+  prepare(t, StoredRows{x}, w, 0, x.rows, space, serial);
   space.scratch.reserve(t.scratch_bytes(w, x.rows));
   const GemmArgs args{.weights = &w,
                       .rows = x.rows,

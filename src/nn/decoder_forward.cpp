@@ -30,6 +30,12 @@ void normalize_rows(const Norm& norm, float eps, const float* x, std::size_t m, 
     table.rms_norm(x, n, norm.gamma, eps, out, n, m, n);
 }
 
+/// out = act(gate) * up of rows [first, last) of up.
+void gate_rows(const DecoderShape& s, const float* up, std::size_t first, std::size_t last, float* out) {
+  const std::size_t n = s.intermediate;
+  kernels::active().gate(up + first * 2 * n, n, static_cast<std::uint8_t>(s.activation), out, last - first);
+}
+
 /// One token of q and k: norms of the heads, then rope.
 void prepare_token(const DecoderModel& model, std::size_t layer, const RopeTables& ropes, std::size_t position,
                    float* qkv) {
@@ -100,18 +106,9 @@ void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& 
 }
 
 void activate_inner(const DecoderShape& s, float* up, std::size_t m, float* inner, Team team) {
-  const std::size_t n = s.intermediate;
   by_rows(m, team, [&](std::size_t first, std::size_t last) {
-    kernels::active().gate(up + first * 2 * n, n, static_cast<std::uint8_t>(s.activation), inner + first * n, last - first);
+    gate_rows(s, up, first, last, inner + first * s.intermediate);
   });
-}
-
-void add_output(const Linear& linear, const Norm& post_norm, const DecoderShape& s, const float* input, std::size_t m,
-                float* x, float* h, Team team) {
-  if (!post_norm.gamma) return apply(linear, input, m, x, Activation::none, x, team);
-  apply(linear, input, m, h, Activation::none, nullptr, team);
-  normalize(post_norm, s.eps, h, m, s.hidden, h, team);
-  for (std::size_t i = 0; i < m * s.hidden; ++i) x[i] += h[i];
 }
 
 void run_layers(const DecoderModel& model, const RopeTables& ropes, std::span<const TokenRun> runs, std::size_t m,
@@ -119,27 +116,29 @@ void run_layers(const DecoderModel& model, const RopeTables& ropes, std::span<co
   const DecoderShape& s = model.shape;
   float *x = w.x.as<float>(), *h = w.h.as<float>(), *qkv = w.qkv.as<float>(), *context = w.context.as<float>();
   float *up = w.up.as<float>(), *inner = w.inner.as<float>();
+  const auto normalized = [&](const Norm& norm) {
+    return [&](std::size_t first, std::size_t last, float* out) {
+      normalize_rows(norm, s.eps, x + first * s.hidden, last - first, s.hidden, out);
+    };
+  };
+  const auto gated = [&](std::size_t first, std::size_t last, float* out) {
+    gate_rows(s, up, first, last, out);
+  };
   for (std::size_t i = 0; i < model.layers.size(); ++i) {
     const DecoderLayer& layer = model.layers[i];
-    normalize(layer.attn_norm, s.eps, x, m, s.hidden, h, team);
-    apply(layer.qkv, h, m, qkv, Activation::none, nullptr, team);
-    if (s.parallel) normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
+    apply(layer.qkv, normalized(layer.attn_norm), m, qkv, Activation::none, nullptr, team);
     place_keys(model, i, ropes, runs, qkv, cache, i, team);
     attend_cache(model, i, runs, qkv, cache, i, context, w, team);
-    if (s.gated()) {
-      add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
-      normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
-      apply(layer.up, h, m, up, Activation::none, nullptr, team);
-      activate_inner(s, up, m, inner, team);
-    } else {
-      if (!s.parallel) {
-        add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
-        normalize(layer.ffn_norm, s.eps, x, m, s.hidden, h, team);
-      }
-      apply(layer.up, h, m, inner, s.activation, nullptr, team);
-      if (s.parallel) add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
-    }
-    add_output(layer.down, layer.post_ffn_norm, s, inner, m, x, h, team);
+    if (!s.parallel) add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
+    if (s.gated())
+      apply(layer.up, normalized(layer.ffn_norm), m, up, Activation::none, nullptr, team);
+    else
+      apply(layer.up, normalized(layer.ffn_norm), m, inner, s.activation, nullptr, team);
+    if (s.parallel) add_output(layer.attn_out, layer.post_attn_norm, s, context, m, x, h, team);
+    if (s.gated())
+      add_output(layer.down, layer.post_ffn_norm, s, gated, m, x, h, team);
+    else
+      add_output(layer.down, layer.post_ffn_norm, s, inner, m, x, h, team);
   }
 }
 

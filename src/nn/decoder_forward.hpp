@@ -55,9 +55,15 @@ void attend_cache(const DecoderModel& model, std::size_t layer, std::span<const 
 /// inner = act(gate) * up, or act(up).
 void activate_inner(const DecoderShape& shape, float* up, std::size_t m, float* inner, Team team);
 
-/// x += post_norm(linear(input)); h is scratch of x's size.
-void add_output(const Linear& linear, const Norm& post_norm, const DecoderShape& shape, const float* input, std::size_t m,
-                float* x, float* h, Team team);
+/// x += post_norm(linear(input)); h is scratch of x's size. Input: rows, or what makes them.
+template <class Input>
+void add_output(const Linear& linear, const Norm& post_norm, const DecoderShape& s, const Input& input, std::size_t m,
+                float* x, float* h, Team team) {
+  if (!post_norm.gamma) return apply(linear, input, m, x, Activation::none, x, team);
+  apply(linear, input, m, h, Activation::none, nullptr, team);
+  normalize(post_norm, s.eps, h, m, s.hidden, h, team);
+  for (std::size_t i = 0; i < m * s.hidden; ++i) x[i] += h[i];
+}
 
 /// All layers; w.x holds the embedded tokens and then the last residual stream.
 void run_layers(const DecoderModel& model, const RopeTables& ropes, std::span<const TokenRun> runs, std::size_t rows,

@@ -12,4 +12,11 @@ void apply(const Linear& linear, const float* x, std::size_t m, float* y, Activa
          *team.executor);
 }
 
+void apply(const Linear& linear, RowSource x, std::size_t m, float* y, Activation activation, const float* residual,
+           Team team) {
+  const auto& w = linear.weights;
+  const Epilogue epilogue{linear.bias, activation, residual, residual ? w.n : 0};
+  matmul(x, w, MatrixView<float>{y, m, w.n}, epilogue, *team.executor);
+}
+
 }  // namespace qeff::nn

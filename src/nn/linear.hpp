@@ -26,5 +26,8 @@ struct Team {
 /// y = activation(x W^T + bias) + residual, m rows; residual may be y or null.
 void apply(const Linear& linear, const float* x, std::size_t m, float* y, Activation activation,
            const float* residual, Team team);
+/// The same for rows of x that are made by the thread that needs them.
+void apply(const Linear& linear, RowSource x, std::size_t m, float* y, Activation activation, const float* residual,
+           Team team);
 
 }  // namespace qeff::nn

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "qeff/core/error.hpp"
 #include "support/emulation/emulated_tables.hpp"
@@ -165,6 +168,27 @@ TEST_P(MatmulOnIsa, FewRowsOfOneScaleAColumnHaveTheBytesOfMany) {
   }
 }
 
+TEST_P(MatmulOnIsa, RowsMadeWhenNeededGiveTheBytesOfStoredOnes) {
+  Executor two(2);
+  for (const Scheme scheme : test::kSchemes)
+    for (const std::size_t m : {1u, 5u, 130u}) {
+      const Problem p = test::random_problem(scheme, m, 40, 192, 64);
+      const auto right = run(p, serial);
+      for (Executor* executor : {&serial, &two}) {
+        std::vector<std::atomic<int>> made(m);
+        const auto rows = [&](std::size_t first, std::size_t last, float* out) {
+          for (std::size_t r = first; r < last; ++r) ++made[r];
+          std::copy_n(p.x.data() + first * p.k, (last - first) * p.k, out);
+        };
+        std::vector<float> y(m * p.n);
+        matmul(rows, p.packed.view, {y.data(), m, p.n}, {}, *executor);
+        ASSERT_EQ(0, std::memcmp(y.data(), right.data(), y.size() * sizeof(float)))
+            << static_cast<int>(scheme) << ", " << m << " rows, " << executor->threads() << " threads";
+        for (const auto& times : made) ASSERT_EQ(times, 1);
+      }
+    }
+}
+
 TEST_P(MatmulOnIsa, StridedAndMisalignedRowsAreRight) {
   const Problem p = test::random_problem(Scheme::i8, 6, 21, 90, 0);
   std::vector<float> wide(6 * 101 + 8, 5.0f), y(6 * 29 + 8, 7.0f);
@@ -285,6 +309,8 @@ TEST(Matmul, RefusesShapesThatDoNotFit) {
     EXPECT_STREQ(e.what(), "matmul: x has 3 columns, the weights 4 input features");
   }
   EXPECT_THROW(matmul({p.x.data(), 2, 4}, p.packed.view, {y.data(), 2, 2}, {}, serial), InvalidArgument);
+  const auto no_rows = [](std::size_t, std::size_t, float*) { FAIL(); };
+  EXPECT_THROW(matmul(no_rows, p.packed.view, {y.data(), 2, 2}, {}, serial), InvalidArgument);
 }
 
 }  // namespace

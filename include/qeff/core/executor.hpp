@@ -10,26 +10,14 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
-#include <type_traits>
+
+#include "qeff/core/function_ref.hpp"
 
 namespace qeff {
 
-/// A reference to a callable `void(std::size_t index)`; no allocation. The callable must outlive it.
-class TaskRef {
- public:
-  template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>)
-  TaskRef(F&& f) noexcept  // NOLINT: implicit on purpose
-      : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* object, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
-  void operator()(std::size_t index) const { call_(object_, index); }
-
- private:
-  void* object_;
-  void (*call_)(void*, std::size_t);
-};
+/// What is done with the index of a task.
+using TaskRef = FunctionRef<void(std::size_t)>;
 
 /// A team of threads, the caller included.
 class Executor {

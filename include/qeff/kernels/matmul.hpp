@@ -35,6 +35,14 @@ struct Epilogue {
 void matmul(MatrixView<const float> x, const kernels::PackedView& weights, MatrixView<float> y,
             const Epilogue& epilogue, Executor& executor);
 
+/// Makes rows [first, last) of x, (last - first, k) with contiguous rows at out, by the thread that needs them: what
+/// precedes a matmul (a norm, a gate) is then still in the cache of that thread.
+using RowSource = FunctionRef<void(std::size_t first, std::size_t last, float* out)>;
+
+/// The same for an x of y.rows rows that is never stored as a whole. rows_of is called by several threads at once.
+void matmul(RowSource rows_of, const kernels::PackedView& weights, MatrixView<float> y, const Epilogue& epilogue,
+            Executor& executor);
+
 /// The int32 sums of an int8 matmul before any scale, acc: (m, n) row-major. With group scales the
 /// sums of group `group` only. For tests: the same on every ISA.
 void matmul_accumulators(MatrixView<const float> x, const kernels::PackedView& weights,

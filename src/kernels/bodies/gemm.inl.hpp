@@ -123,11 +123,11 @@ class Gemm {
     const PackedView& w = *args.weights;
     const std::size_t all_lines = w.k_padded() / 4, groups = w.groups(), pitch = Rows<S>::bytes(w, args.rows);
     alignas(64) float block[T::kPanels * kBlock];
-    TakeGroup<T> take(args, p, panels, block);
+    alignas(64) float scales[T::kPanels * kPanel];
+    TakeGroup<T> take(args, p, panels, block, scales);
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
       const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
       const auto* a = reinterpret_cast<const typename T::Act*>(args.a + m * pitch);
-      __builtin_memset(block, 0, sizeof block);
       for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t l = g * w.group_size / 4, end = g + 1 == groups ? all_lines : l + w.group_size / 4;
         take.begin(m, g);
@@ -140,19 +140,23 @@ class Gemm {
   }
 
   /// block[panel][T::kDotRows][16] += to_f32(sums) * scales of a group; or hands the sums themselves out.
+  /// Its scales stay in memory: the products need the registers.
   template <class T>
   struct TakeGroup {
+    alignas(64) static constexpr float kZeros[T::kPanels * T::kDotRows * kPanel] = {};
+
     const GemmArgs& args;
     const std::int32_t* const accumulators;
     const std::size_t panel, panels, groups, pitch;
     const F32 step;
-    float* const block;
+    float *const block, *const scales;
     std::size_t m = 0, group = 0;
     const std::byte* row_sum = nullptr;
     const float* a_scale = nullptr;
-    F32 scales[T::kPanels];
+    const float* before = nullptr;  ///< block, or zeros for the first group
 
-    TakeGroup(const GemmArgs& all, std::size_t first_panel, std::size_t panel_count, float* totals) noexcept
+    TakeGroup(const GemmArgs& all, std::size_t first_panel, std::size_t panel_count, float* totals,
+              float* group_scales) noexcept
         : args(all),
           accumulators(all.accumulators),
           panel(first_panel),
@@ -160,7 +164,8 @@ class Gemm {
           groups(all.weights->groups()),
           pitch(Rows<S>::bytes(*all.weights, all.rows)),
           step(S::set1(Decode<S>::codebook_step(*all.weights))),
-          block(totals) {}
+          block(totals),
+          scales(group_scales) {}
 
     /// What comes are the sums of the rows from first_row on over group g.
     QEFF_INLINE void begin(std::size_t first_row, std::size_t g) noexcept {
@@ -169,7 +174,8 @@ class Gemm {
       row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
       a_scale = args.a_scales + m * groups + g;
       for (std::size_t i = 0; i < panels; ++i)
-        scales[i] = S::mul(S::load(w.scales + ((panel + i) * groups + g) * kPanel), step);
+        S::store(scales + i * kPanel, S::mul(S::load(w.scales + ((panel + i) * groups + g) * kPanel), step));
+      before = g == 0 ? kZeros : block;
     }
 
     QEFF_INLINE void operator()(std::size_t p, std::size_t r, I32 sums) const noexcept {
@@ -178,9 +184,9 @@ class Gemm {
         if (group == args.group) store_accumulators<S>(args, m + r, panel + p, sums);
         return;
       }
-      float* total = block + (p * T::kDotRows + r) * kPanel;
-      const F32 both = S::mul(scales[p], S::set1(a_scale[r * groups]));
-      S::store(total, S::fma(S::to_f32(sums), both, S::load(total)));
+      const std::size_t at = (p * T::kDotRows + r) * kPanel;
+      const F32 both = S::mul(S::load(scales + p * kPanel), S::set1(a_scale[r * groups]));
+      S::store(block + at, S::fma(S::to_f32(sums), both, S::load(before + at)));
     }
   };
 
