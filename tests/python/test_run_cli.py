@@ -159,9 +159,11 @@ def run(
     program: Path, *arguments: str | Path, text: str = "", code: int = 0
 ) -> subprocess.CompletedProcess[str]:
     command = [str(program), *map(str, arguments)]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done
+    # Decoded here: text=True would make every "\r" that a model writes a "\n".
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
+    out, errors = done.stdout.decode(), done.stderr.decode()
+    assert done.returncode == code, errors
+    return subprocess.CompletedProcess(command, done.returncode, out, errors)
 
 
 def document(program: Path, *arguments: str | Path) -> dict[str, Any]:
