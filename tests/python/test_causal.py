@@ -381,7 +381,11 @@ def test_nothing_of_torch_is_imported(model: qeff.QEFFAutoModelForCausalLM) -> N
 
 def run(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qeff", *map(str, arguments)]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    # Decoded here: text=True would make every "\r" that a model writes a "\n".
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
+    return subprocess.CompletedProcess(
+        command, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
 
 
 def test_qeff_generate_prints_the_text(model: qeff.QEFFAutoModelForCausalLM) -> None:

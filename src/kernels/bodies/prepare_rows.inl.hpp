@@ -61,17 +61,10 @@ class PrepareRows {
   }
 
  private:
-  /// use(i, 16 values from index i) for i from first to end in steps of 16, zeros beyond k. @pre input_scale is padded
-  template <class Use>
-  QEFF_INLINE static void each_sixteen(const float* x, std::size_t first, std::size_t k, std::size_t end,
-                                       const float* input_scale, Use&& use) noexcept {
-    const auto scaled = [=](std::size_t i, F32 v) QEFF_INLINE_LAMBDA {
-      return input_scale != nullptr ? S::mul(v, S::load(input_scale + i)) : v;
-    };
-    std::size_t i = first;
-    for (; i + 16 <= k; i += 16) use(i, scaled(i, S::load(x + i)));
-    if (i < k) use(i, scaled(i, S::load_part(x + i, k - i))), i += 16;
-    for (; i < end; i += 16) use(i, S::set1(0.0f));
+  /// 16 values from index i, zeros beyond k. @pre input_scale is padded to k_padded
+  QEFF_INLINE static F32 values(const float* x, std::size_t i, std::size_t k, const float* input_scale) noexcept {
+    const F32 v = i + 16 <= k ? S::load(x + i) : i < k ? S::load_part(x + i, k - i) : S::set1(0.0f);
+    return input_scale != nullptr ? S::mul(v, S::load(input_scale + i)) : v;
   }
 
   /// A row by groups; gives 16 codes in [-limit, limit] at a time to store(index, codes). A group with NaN or Inf
@@ -110,17 +103,19 @@ class PrepareRows {
                                           std::size_t k, std::size_t k_padded, Store&& store, F32& poison) noexcept {
     const float* input_scale = w.input_scale;
     F32 most = S::set1(0.0f);
-    each_sixteen(x, first, k, k, input_scale, [&](std::size_t, F32 v) QEFF_INLINE_LAMBDA {
+    for (std::size_t i = first; i < k; i += 16) {
+      const F32 v = values(x, i, k, input_scale);
       most = S::max(most, Math<S>::abs(v));
       poison = S::fma(v, S::set1(0.0f), poison);
-    });
+    }
     const float max = S::max_lane(most);
     const float scale = max > 0.0f ? max / limit : 1.0f;
     // A denormal maximum makes limit / max infinite: such values round to zeros.
     const F32 inverse = S::set1(scale >= 0x1p-126f ? 1.0f / scale : 0.0f);
-    each_sixteen(x, first, k, k_padded, input_scale, [&](std::size_t i, F32 v) QEFF_INLINE_LAMBDA {
-      store(i, S::round(S::min(S::max(S::mul(v, inverse), S::set1(-limit)), S::set1(limit))));
-    });
+    for (std::size_t i = first; i < k_padded; i += 16) {
+      const F32 v = S::mul(values(x, i, k, input_scale), inverse);
+      store(i, S::round(S::min(S::max(v, S::set1(-limit)), S::set1(limit))));
+    }
     return scale;
   }
 
@@ -138,12 +133,17 @@ class PrepareRows {
 
   static void copy(const PackedView& w, const float* x, std::byte* out) noexcept {
     const Activations mode = w.activations;
-    each_sixteen(x, 0, w.k, w.k_padded(), w.input_scale, [&](std::size_t i, F32 v) QEFF_INLINE_LAMBDA {
+    for (std::size_t i = 0; i < w.k_padded(); i += 16) {
+      F32 v = values(x, i, w.k, w.input_scale);
       if constexpr (S::kBf16) {
-        if (mode == Activations::bf16) return S::store_bf16(reinterpret_cast<std::uint16_t*>(out) + i, v);
+        if (mode == Activations::bf16) {
+          S::store_bf16(reinterpret_cast<std::uint16_t*>(out) + i, v);
+          continue;
+        }
       }
-      S::store(reinterpret_cast<float*>(out) + i, mode == Activations::bf16 ? Math<S>::round_bf16(v) : v);
-    });
+      if (mode == Activations::bf16) v = Math<S>::round_bf16(v);
+      S::store(reinterpret_cast<float*>(out) + i, v);
+    }
   }
 };
 
