@@ -22,7 +22,7 @@ from qeff.bench.machine import describe_machine
 _KINDS = (
     ("attention", r"Attention<|attend"),
     ("quantization of inputs", r"PrepareRows<"),
-    ("bias, activation, residual, store", r"\bfinish<"),
+    ("bias, activation, residual, store", r"\bfinish(_with)?<"),
     ("matrix products", r"Gemm<|Tile<|Nibbles<|Decode<|Products<|PairLines<"),
     ("norms", r"LayerNorm<|RmsNorm<"),
     ("rotary embedding, gates", r"Rope<|Gate<"),

@@ -36,12 +36,11 @@ void check(const MatrixView<const float>& x, const PackedView& w, const MatrixVi
 
 constexpr std::size_t kRowsPerPart = 16;  // of rows that are prepared
 constexpr std::size_t kMadeRows = 4;      // at once, for their floats to stay in the first-level cache
-constexpr std::size_t kMakingWork = 8;    // of a number of x, in products
 
 /// x as it is.
 struct StoredRows {
   MatrixView<const float> x;
-  static constexpr std::size_t kWork = 1;
+  static constexpr std::size_t kWork = 1;  ///< To prepare a number of x, in products.
 
   void prepare(const KernelTable& t, const PackedView& w, std::size_t block, std::size_t rows, std::size_t first,
                std::size_t last, std::byte* a, float* scales) const {
@@ -52,7 +51,7 @@ struct StoredRows {
 /// x as a function makes it.
 struct MadeRows {
   const RowSource& source;
-  static constexpr std::size_t kWork = kMakingWork;
+  static constexpr std::size_t kWork = 8;
 
   void prepare(const KernelTable& t, const PackedView& w, std::size_t block, std::size_t rows, std::size_t first,
                std::size_t last, std::byte* a, float* scales) const {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "qeff/core/executor.hpp"
+#include "qeff/core/function_ref.hpp"
 #include "qeff/core/matrix_view.hpp"
 #include "qeff/kernels/packed_weights.hpp"
 

@@ -6,21 +6,20 @@
 #include <cstdint>
 
 #include "qeff/core/macros.hpp"
+#include "qeff/kernels/table.hpp"
 
 namespace qeff::kernels {
 
+inline constexpr std::size_t kCacheLine = 64;  ///< Bytes.
+
+/// Floats are multiplied as they are; load() turns a line of the others into floats.
 template <class S>
 struct FloatLines {
-  static constexpr std::size_t kSteps = 1;
-  static constexpr std::size_t kBytes = 64;
-  QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[1]) noexcept {
-    v[0] = S::load(reinterpret_cast<const float*>(p));
-  }
+  static constexpr std::size_t kSteps = cache_steps(CachedAs::f32);
 };
 template <class S>
 struct Bf16Lines {
-  static constexpr std::size_t kSteps = 2;
-  static constexpr std::size_t kBytes = 64;
+  static constexpr std::size_t kSteps = cache_steps(CachedAs::bf16);
   QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[2]) noexcept {
     const auto pairs = S::load(reinterpret_cast<const std::int32_t*>(p));
     v[0] = S::as_f32(S::template shl<16>(pairs));
@@ -29,8 +28,7 @@ struct Bf16Lines {
 };
 template <class S>
 struct Int8Lines {
-  static constexpr std::size_t kSteps = 4;
-  static constexpr std::size_t kBytes = 64;
+  static constexpr std::size_t kSteps = cache_steps(CachedAs::int8);
   QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[4]) noexcept {
     const auto codes = S::load(reinterpret_cast<const std::int32_t*>(p));
     v[0] = S::to_f32(S::template sar<24>(S::template shl<24>(codes)));
@@ -42,8 +40,7 @@ struct Int8Lines {
 
 template <class S>
 struct Int4Lines {
-  static constexpr std::size_t kSteps = 8;
-  static constexpr std::size_t kBytes = 64;
+  static constexpr std::size_t kSteps = cache_steps(CachedAs::int4);
   QEFF_INLINE static void load(const std::byte* p, typename S::F32 (&v)[8]) noexcept {
     const auto codes = S::load(reinterpret_cast<const std::int32_t*>(p));
     v[0] = code<28>(codes), v[1] = code<24>(codes), v[2] = code<20>(codes), v[3] = code<16>(codes);

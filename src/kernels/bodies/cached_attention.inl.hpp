@@ -188,7 +188,7 @@ class CachedAttention {
                        std::size_t panel, const Take& take) noexcept {
     F32 sums[kR];
     for (auto& sum : sums) sum = S::set1(0.0f);
-    for (std::size_t i = 0; i < steps; i += Lines::kSteps, lines += Lines::kBytes) {
+    for (std::size_t i = 0; i < steps; i += Lines::kSteps, lines += kCacheLine) {
       F32 w[Lines::kSteps];
       Lines::load(lines, w);
 #pragma GCC unroll 8
@@ -214,13 +214,13 @@ class CachedAttention {
   static void multiply_rows(Work& work, std::size_t rows, const float* a, std::size_t a_stride, const std::byte* lines,
                             std::size_t pitch, std::size_t panels, std::size_t steps, const Take& take) noexcept {
     constexpr bool kConverts = Lines::kSteps > 1 && !kPairs<Lines>;
-    const bool as_they_are = kConverts && rows < kConvertRows;
+    [[maybe_unused]] const bool in_registers = rows < kConvertRows;
     for (std::size_t p = 0; p < panels; p += kPanels, lines += kPanels * pitch) {
       const std::size_t n = panels - p < kPanels ? panels - p : kPanels;
-      const auto* floats = reinterpret_cast<const float*>(lines);
-      std::size_t float_pitch = pitch / sizeof(float);
-      if (kConverts && !as_they_are) {
-        to_floats<Lines>(lines, pitch, n, steps, work.lines);
+      [[maybe_unused]] const auto* floats = reinterpret_cast<const float*>(lines);
+      [[maybe_unused]] std::size_t float_pitch = pitch / sizeof(float);
+      if constexpr (kConverts) {
+        if (!in_registers) to_floats<Lines>(lines, pitch, n, steps, work.lines);
         floats = work.lines, float_pitch = steps * 16;
       }
       for (std::size_t r = 0; r < rows; r += kRows) {
@@ -228,12 +228,16 @@ class CachedAttention {
         const From<Take> give{take, p, r};
         if constexpr (kPairs<Lines>) {
           Tile::bf16(reinterpret_cast<const std::uint16_t*>(a) + r * a_stride, a_stride, lines, pitch, n, steps, count, give);
-        } else if (as_they_are) {
-          by_rows<kRows>(count, [&]<int kR>() QEFF_INLINE_LAMBDA {
-            for (std::size_t i = 0; i < n; ++i)
-              multiply<Lines, kR>(a + r * a_stride, a_stride, lines + i * pitch, steps, i, give);
-          });
         } else {
+          if constexpr (kConverts) {
+            if (in_registers) {
+              by_rows<kRows>(count, [&]<int kR>() QEFF_INLINE_LAMBDA {
+                for (std::size_t i = 0; i < n; ++i)
+                  multiply<Lines, kR>(a + r * a_stride, a_stride, lines + i * pitch, steps, i, give);
+              });
+              continue;
+            }
+          }
           Tile::f32(a + r * a_stride, a_stride, floats, 16, float_pitch, n, steps, count, give);
         }
       }
@@ -246,7 +250,7 @@ class CachedAttention {
     for (std::size_t p = 0; p < n; ++p)
       for (std::size_t i = 0; i < steps; i += Lines::kSteps) {
         F32 w[Lines::kSteps];
-        Lines::load(lines + p * pitch + i / Lines::kSteps * Lines::kBytes, w);
+        Lines::load(lines + p * pitch + i / Lines::kSteps * kCacheLine, w);
         for (std::size_t k = 0; k < Lines::kSteps; ++k) S::store(out + (p * steps + i + k) * 16, w[k]);
       }
   }
@@ -254,7 +258,7 @@ class CachedAttention {
   template <class Lines>
   static void score(const Args& args, Work& work, std::size_t rows, std::size_t j, std::size_t keys) noexcept {
     const std::size_t steps = (args.head_dim + Lines::kSteps - 1) / Lines::kSteps * Lines::kSteps;
-    const std::size_t pitch = steps / Lines::kSteps * Lines::kBytes;
+    const std::size_t pitch = steps / Lines::kSteps * kCacheLine;
     multiply_rows<Lines>(work, rows, work.q, padded(args.head_dim), args.keys + j / 16 * pitch, pitch, (keys + 15) / 16,
                          steps, [&](std::size_t p, std::size_t r, F32 sums) QEFF_INLINE_LAMBDA {
                            S::store(work.scores + r * kKeys + p * 16, sums);
@@ -339,7 +343,7 @@ class CachedAttention {
   static void add_values(const Args& args, Work& work, std::size_t rows, std::size_t j, std::size_t keys) noexcept {
     const std::size_t steps = (keys + Lines::kSteps - 1) / Lines::kSteps * Lines::kSteps;
     multiply_rows<Lines>(work, rows, work.scores, kPairs<Lines> ? 2 * kKeys : kKeys,
-                         args.values + j / Lines::kSteps * Lines::kBytes, args.value_pitch, (args.head_dim + 15) / 16,
+                         args.values + j / Lines::kSteps * kCacheLine, args.value_pitch, (args.head_dim + 15) / 16,
                          steps, [&](std::size_t p, std::size_t r, F32 sums) QEFF_INLINE_LAMBDA {
                            float* to = work.sums + r * work.stride + p * 16;
                            S::store(to, S::fma(S::load(to), S::set1(work.factors[r]), sums));

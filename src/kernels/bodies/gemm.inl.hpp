@@ -146,7 +146,7 @@ class Gemm {
     alignas(64) static constexpr float kZeros[T::kPanels * T::kDotRows * kPanel] = {};
 
     const GemmArgs& args;
-    const std::int32_t* const accumulators;
+    const bool hands_out;
     const std::size_t panel, panels, groups, pitch;
     const F32 step;
     float *const block, *const scales;
@@ -158,7 +158,7 @@ class Gemm {
     TakeGroup(const GemmArgs& all, std::size_t first_panel, std::size_t panel_count, float* totals,
               float* group_scales) noexcept
         : args(all),
-          accumulators(all.accumulators),
+          hands_out(all.accumulators != nullptr),
           panel(first_panel),
           panels(panel_count),
           groups(all.weights->groups()),
@@ -171,7 +171,7 @@ class Gemm {
     QEFF_INLINE void begin(std::size_t first_row, std::size_t g) noexcept {
       const PackedView& w = *args.weights;
       m = first_row, group = g;
-      row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
+      if constexpr (S::kUnsignedCodes) row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
       a_scale = args.a_scales + m * groups + g;
       for (std::size_t i = 0; i < panels; ++i)
         S::store(scales + i * kPanel, S::mul(S::load(w.scales + ((panel + i) * groups + g) * kPanel), step));
@@ -180,7 +180,7 @@ class Gemm {
 
     QEFF_INLINE void operator()(std::size_t p, std::size_t r, I32 sums) const noexcept {
       if constexpr (S::kUnsignedCodes) sums = S::add(sums, S::set1(Rows<S>::group_sum(row_sum + r * pitch, 0)));
-      if (accumulators != nullptr) {
+      if (hands_out) {
         if (group == args.group) store_accumulators<S>(args, m + r, panel + p, sums);
         return;
       }
