@@ -23,7 +23,7 @@ _KINDS = (
     ("attention", r"Attention<|attend"),
     ("quantization of inputs", r"PrepareRows<"),
     ("bias, activation, residual, store", r"\bfinish(_with)?<"),
-    ("matrix products", r"Gemm<|Tile<|Nibbles<|Decode<|Products<|PairLines<"),
+    ("matrix products", r"Gemm<|Tile<|Grouped<|Decode<|Products<|PairLines<"),
     ("norms", r"LayerNorm<|RmsNorm<"),
     ("rotary embedding, gates", r"Rope<|Gate<"),
     ("embedding, pooling", r"embed|unpack_row|pool"),

@@ -58,6 +58,7 @@
 #include "qeff/quant/quantized_matrix.hpp"
 #include "qeff/quant/range.hpp"
 #include "qeff/quant/read_values.hpp"
+#include "qeff/quant/round_scales.hpp"
 #include "qeff/text/bpe.hpp"
 #include "qeff/text/wordpiece.hpp"
 #include "qeff/version.hpp"

@@ -168,6 +168,7 @@ py::dict buffers(const py::object& self) {
   const PackedView& v = w.view;
   add("codes", reinterpret_cast<const std::uint8_t*>(v.codes), v.code_bytes());
   if (v.scales) add("scales", v.scales, v.scale_count());
+  if (v.bf16_scales) add("bf16_scales", v.bf16_scales, v.scale_count());
   if (v.zero_points) add("zero_points", v.zero_points, v.scale_count());
   add("codebook", v.codebook, std::size_t{16});
   add("input_scale", v.input_scale, v.k_padded());
@@ -229,7 +230,8 @@ std::unique_ptr<Packed> from_buffers(const std::string& format, const std::strin
   Rebuilder parts_of(parts);
   v.codes = reinterpret_cast<const std::byte*>(
       parts_of.take<std::uint8_t>("codes", v.code_bytes(), true));
-  if (scaled) v.scales = parts_of.take<float>("scales", v.scale_count(), true);
+  if (scaled && v.groups() > 1) v.bf16_scales = parts_of.take<std::uint16_t>("bf16_scales", v.scale_count(), false);
+  if (scaled && !v.bf16_scales) v.scales = parts_of.take<float>("scales", v.scale_count(), true);
   if (zeros) v.zero_points = parts_of.take<std::uint8_t>("zero_points", v.scale_count(), true);
   if (v.format == WeightFormat::cb4) v.codebook = parts_of.take<float>("codebook", 16, true);
   v.input_scale = parts_of.take<float>("input_scale", v.k_padded(), false);

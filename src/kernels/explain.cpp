@@ -11,7 +11,7 @@
 namespace qeff {
 
 std::size_t weight_bytes(const kernels::PackedView& w) noexcept {
-  return w.code_bytes() + (w.scales ? w.scale_count() * sizeof(float) : 0) + (w.zero_points ? w.scale_count() : 0);
+  return w.code_bytes() + w.scale_bytes() + (w.zero_points ? w.scale_count() : 0);
 }
 
 const char* kernel_name(const kernels::PackedView& w, std::size_t rows) noexcept {

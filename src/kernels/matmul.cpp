@@ -156,7 +156,7 @@ std::string explain(const PackedView& w) {
   static constexpr const char* kFormats[] = {"i8", "u8", "u4", "cb4", "e4m3", "e5m2", "bf16", "f32"};
   static constexpr const char* kActivations[] = {"int8", "bf16", "f32"};
   return str("(", w.n, ", ", w.k, ") ", kFormats[static_cast<int>(w.format)],
-             w.scales && w.group_size < w.k ? str(" g", w.group_size) : "", " x ",
+             w.has_scales() && w.group_size < w.k ? str(" g", w.group_size) : "", " x ",
              kActivations[static_cast<int>(w.activations)], " on ", name(kernels::active().isa), ", ",
              weight_bytes(w), " bytes per pass");
 }

@@ -114,27 +114,45 @@ void fill_codes(const QuantizedMatrix& q, PackedMatrix& out) {
     }
 }
 
+bool is_bf16(float x) { return to_float<BF16>(to_bits<BF16>(x, false)) == x; }
+
+/// Sets out.scales and where the view finds them.
 void fill_scales(const QuantizedMatrix& q, PackedMatrix& out) {
-  const PackedView& v = out.view;
-  out.scales = AlignedBuffer(v.scale_count() * sizeof(float));
-  const bool zeros = v.format == WeightFormat::u4 || v.format == WeightFormat::u8;
-  if (zeros) out.zero_points = AlignedBuffer(v.scale_count());
+  PackedView& v = out.view;
+  const bool halves = v.groups() > 1 && std::ranges::all_of(q.scales, is_bf16);
+  out.scales = AlignedBuffer(v.scale_count() * (halves ? sizeof(std::uint16_t) : sizeof(float)));
   for (std::size_t n = 0; n < q.rows; ++n)
     for (std::size_t g = 0; g < v.groups(); ++g) {
-      const std::size_t from = n * v.groups() + g, to = scale_at(v, n, g);
-      out.scales.as<float>()[to] = q.scales[from];
-      if (!zeros) continue;
+      const std::size_t to = scale_at(v, n, g);
+      const float scale = q.scales[n * v.groups() + g];
+      if (halves)
+        out.scales.as<std::uint16_t>()[to] = to_bits<BF16>(scale, false);
+      else
+        out.scales.as<float>()[to] = scale;
+    }
+  if (halves)
+    v.bf16_scales = out.scales.as<const std::uint16_t>();
+  else
+    v.scales = out.scales.as<const float>();
+}
+
+void fill_zero_points(const QuantizedMatrix& q, PackedMatrix& out) {
+  PackedView& v = out.view;
+  if (v.format != WeightFormat::u4 && v.format != WeightFormat::u8) return;
+  out.zero_points = AlignedBuffer(v.scale_count());
+  v.zero_points = out.zero_points.as<const std::uint8_t>();
+  for (std::size_t n = 0; n < q.rows; ++n)
+    for (std::size_t g = 0; g < v.groups(); ++g) {
+      const std::size_t from = n * v.groups() + g;
       const std::int64_t zero = std::int64_t{q.zero_points.empty() ? 0 : q.zero_points[from]} + offset_of(q, v.format);
       require(zero >= 0 && zero <= 255, "pack: zero point ", zero, " of row ", n, ", group ", g, " is outside 0..255");
-      out.zero_points.as<std::uint8_t>()[to] = static_cast<std::uint8_t>(zero);
+      out.zero_points.as<std::uint8_t>()[scale_at(v, n, g)] = static_cast<std::uint8_t>(zero);
     }
 }
 
 void point_view_at_buffers(PackedMatrix& out) {
   PackedView& v = out.view;
   v.codes = out.codes.data();
-  v.scales = out.scales.as<const float>();
-  v.zero_points = out.zero_points.as<const std::uint8_t>();
   v.codebook = out.codebook.as<const float>();
   v.input_scale = out.input_scale.as<const float>();
 }
@@ -178,6 +196,7 @@ PackedMatrix pack(const QuantizedMatrix& q, std::optional<Activations> activatio
   out.codes = AlignedBuffer(out.view.code_bytes());
   fill_codes(q, out);
   fill_scales(q, out);
+  fill_zero_points(q, out);
   if (format == WeightFormat::cb4) {
     out.codebook = AlignedBuffer(16 * sizeof(float));
     std::copy(q.codebook.begin(), q.codebook.end(), out.codebook.as<float>());
@@ -214,12 +233,16 @@ PackedMatrix pack_float(MatrixView<const float> w, WeightFormat format) {
   return out;
 }
 
+float packed_scale(const PackedView& w, std::size_t index) noexcept {
+  return w.scales != nullptr ? w.scales[index] : to_float<BF16>(w.bf16_scales[index]);
+}
+
 void unpack(const PackedView& weights, MatrixView<float> out) {
   require(out.rows == weights.n && out.cols == weights.k, "unpack: out is (", out.rows, ", ", out.cols,
           "), weights are (", weights.n, ", ", weights.k, ")");
   for (std::size_t n = 0; n < out.rows; ++n)
     for (std::size_t k = 0; k < out.cols; ++k) {
-      const float scale = weights.scales ? weights.scales[scale_at(weights, n, k / weights.group_size)] : 1.0f;
+      const float scale = weights.has_scales() ? packed_scale(weights, scale_at(weights, n, k / weights.group_size)) : 1.0f;
       out(n, k) = raw_value(weights, n, k) * scale;
     }
 }

@@ -36,7 +36,7 @@ std::size_t stored_bytes(const Choice& choice, std::size_t n, std::size_t k, boo
   view.n = n;
   view.k = k;
   view.group_size = std::min(choice.group_size, k);
-  const std::size_t per_scale = sizeof(float) + (choice.bits == 8 ? 0 : 1);
+  const std::size_t per_scale = (view.groups() > 1 ? sizeof(std::uint16_t) : sizeof(float)) + (choice.bits == 8 ? 0 : 1);
   return view.code_bytes() + view.scale_count() * per_scale + (input_scale ? view.k_padded() * sizeof(float) : 0);
 }
 

@@ -3,7 +3,7 @@
 ///
 /// Choices: 4 bits in groups of 32, 64, 128 or 256, and 8 bits, symmetric, in groups of 128. Fewer than 4
 /// bits are stored in 4, 5 to 7 in 8: they would cost accuracy and save nothing. Budget and result
-/// count what is stored: codes, float32 scales, a byte for each zero point, scales of inputs.
+/// count what is stored: codes, scales, a byte for each zero point, scales of inputs.
 #pragma once
 
 #include <cstddef>

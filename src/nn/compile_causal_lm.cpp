@@ -17,6 +17,7 @@
 #include "nn/model_files.hpp"
 #include "qeff/core/error.hpp"
 #include "qeff/io/atomic_file.hpp"
+#include "qeff/quant/round_scales.hpp"
 
 namespace qeff {
 namespace {
@@ -200,6 +201,7 @@ void Compiler::fold_into_up(CompiledLayer& layer) {
     if (!layer.up.bias.empty()) layer.up.bias[row] *= scale[j];
   }
   scale.clear();
+  round_scales(up);
   layer.up.packed = layer.up.quantized.pack(config_);
   layer.down.packed = layer.down.quantized.pack(config_);
 }

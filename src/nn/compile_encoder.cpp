@@ -15,6 +15,7 @@
 #include "qeff/io/artifact.hpp"
 #include "qeff/io/atomic_file.hpp"
 #include "qeff/quant/affine.hpp"
+#include "qeff/quant/round_scales.hpp"
 
 namespace qeff {
 namespace {
@@ -190,6 +191,7 @@ void Compiler::fold_into_values(CompiledLayer& layer) {
     layer.qkv.bias[row] *= out.input_scale[j];
   }
   out.input_scale.clear();
+  round_scales(qkv);
   layer.qkv.packed = layer.qkv.quantized.pack(config_);
   layer.attn_out.packed = layer.attn_out.quantized.pack(config_);
 }

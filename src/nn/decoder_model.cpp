@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "qeff/core/minifloat.hpp"
+#include "qeff/kernels/pack.hpp"
 
 namespace qeff::nn {
 
@@ -15,10 +16,12 @@ void unpack_row(const kernels::PackedView& w, std::size_t row, float* out) noexc
   const std::byte* panel = w.codes + row / kPanel * kernels::panel_bytes(w.format, w.k_padded());
   if (w.format == WeightFormat::i8) {
     const auto* codes = reinterpret_cast<const std::int8_t*>(panel) + column * 4;
-    const float* scales = w.scales + row / kPanel * kPanel * w.groups() + column;
-    for (std::size_t begin = 0; begin < w.k; begin += w.group_size, scales += kPanel)
+    std::size_t at = row / kPanel * kPanel * w.groups() + column;
+    for (std::size_t begin = 0; begin < w.k; begin += w.group_size, at += kPanel) {
+      const float scale = packed_scale(w, at);
       for (std::size_t i = begin; i < std::min(w.k, begin + w.group_size); ++i)
-        out[i] = *scales * static_cast<float>(codes[i / 4 * 64 + i % 4]);
+        out[i] = scale * static_cast<float>(codes[i / 4 * 64 + i % 4]);
+    }
   } else if (w.format == WeightFormat::bf16) {
     const auto* values = reinterpret_cast<const bf16_t*>(panel) + column * 2;
     for (std::size_t i = 0; i < w.k; ++i)

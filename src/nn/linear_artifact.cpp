@@ -63,6 +63,13 @@ void check_code_bytes(const Entries& entries, const std::string& name, const Pac
                       fmt::format("\"{}\" of {} x {} is too large", name, w.n, w.k));
 }
 
+void read_scales(const Entries& entries, const std::string& name, PackedView& w) {
+  if (w.groups() > 1 && entries.dtype(name) == DType::bf16)
+    w.bf16_scales = entries.bf16s(name, w.scale_count());
+  else
+    w.scales = entries.floats(name, w.scale_count());
+}
+
 Linear read_linear(const Entries& entries, const LinearInfo& info, Bias bias) {
   Linear linear{info.name, info.weights, nullptr};
   PackedView& w = linear.weights;
@@ -70,7 +77,7 @@ Linear read_linear(const Entries& entries, const LinearInfo& info, Bias bias) {
   check_code_bytes(entries, name, w);
   w.codes = entries.bytes(name + ".codes", w.code_bytes());
   if (w.format != WeightFormat::bf16 && w.format != WeightFormat::f32)
-    w.scales = entries.floats(name + ".scales", w.scale_count());
+    read_scales(entries, name + ".scales", w);
   if (w.format == WeightFormat::u8 || w.format == WeightFormat::u4)
     w.zero_points = reinterpret_cast<const std::uint8_t*>(
         entries.bytes(name + ".zero_points", w.scale_count()));
@@ -87,7 +94,7 @@ Linear read_linear(const Entries& entries, const LinearInfo& info, Bias bias) {
 
 std::string scheme_name(const PackedView& w) {
   const std::string_view format = kFormats[static_cast<std::size_t>(w.format)];
-  if (!w.scales || w.group_size >= w.k) return std::string(format);
+  if (!w.has_scales() || w.group_size >= w.k) return std::string(format);
   return fmt::format("{} g{}", format, w.group_size);
 }
 
@@ -139,6 +146,9 @@ const std::byte* Entries::array(const std::string& name, DType dtype, CheckedSiz
 const float* Entries::floats(const std::string& name, CheckedSize count) const {
   return reinterpret_cast<const float*>(array(name, DType::f32, count, sizeof(float)));
 }
+const std::uint16_t* Entries::bf16s(const std::string& name, CheckedSize count) const {
+  return reinterpret_cast<const std::uint16_t*>(array(name, DType::bf16, count, sizeof(std::uint16_t)));
+}
 const std::byte* Entries::bytes(const std::string& name, CheckedSize count) const {
   return array(name, DType::u8, count, 1);
 }
@@ -168,6 +178,8 @@ void add_linear(ArtifactWriter& writer, const std::string& name, const PackedVie
                 std::span<const float> bias) {
   writer.add(name + ".codes", DType::u8, {w.code_bytes()}, {w.codes, w.code_bytes()});
   if (w.scales) add_floats(writer, name + ".scales", w.scales, {w.scale_count()});
+  if (w.bf16_scales)
+    writer.add(name + ".scales", DType::bf16, {w.scale_count()}, std::as_bytes(std::span(w.bf16_scales, w.scale_count())));
   if (w.zero_points)
     writer.add(name + ".zero_points", DType::u8, {w.scale_count()},
                std::as_bytes(std::span(w.zero_points, w.scale_count())));

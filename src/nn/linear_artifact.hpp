@@ -1,7 +1,7 @@
 /// @file
 /// Packed linears in a `.qeff` artifact, for every kind of model:
 ///
-///     <name>.codes u8, .scales f32, .zero_points u8, .codebook f32, .input_scale f32: see
+///     <name>.codes u8, .scales f32 or bf16, .zero_points u8, .codebook f32, .input_scale f32: see
 ///     packed_weights.hpp; .bias f32 (n)
 #pragma once
 
@@ -49,8 +49,11 @@ class Entries {
 
   /// @throws FormatError naming the entry: missing, of another type or length.
   [[nodiscard]] const float* floats(const std::string& name, CheckedSize count) const;
+  [[nodiscard]] const std::uint16_t* bf16s(const std::string& name, CheckedSize count) const;
   [[nodiscard]] const std::byte* bytes(const std::string& name, CheckedSize count) const;
   [[nodiscard]] const std::int8_t* codes(const std::string& name, CheckedSize count) const;
+  /// @throws FormatError if there is none.
+  [[nodiscard]] DType dtype(const std::string& name) const { return artifact_.tensor(name).dtype; }
   [[nodiscard]] bool contains(const std::string& name) const { return artifact_.contains(name); }
   [[nodiscard]] const std::string& file() const { return artifact_.path(); }
 

@@ -22,6 +22,7 @@
 #include "qeff/quant/double_quant.hpp"
 #include "qeff/quant/error.hpp"
 #include "qeff/quant/fp8.hpp"
+#include "qeff/quant/round_scales.hpp"
 
 namespace qeff::nn {
 namespace {
@@ -300,6 +301,7 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
 
 void report_again(std::span<const NamedWeight> weights, const InputStatistics& inputs, const QuantizationConfig& config,
                   double seconds, QuantizedLinear& linear, Executor& executor) {
+  round_scales(linear.matrix);
   const std::vector<float> values = values_of(linear.matrix);
   const bool measured = !inputs.empty() && !inputs.sampled;
   kernels::PackedMatrix hessian;

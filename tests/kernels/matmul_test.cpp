@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "qeff/core/error.hpp"
+#include "qeff/quant/round_scales.hpp"
 #include "support/emulation/emulated_tables.hpp"
 #include "support/guarded_floats.hpp"
 #include "support/packed_problem.hpp"
@@ -153,6 +154,26 @@ TEST_P(MatmulOnIsa, BytesDoNotDependOnThreadsOrRowsInTheCall) {
           << static_cast<int>(scheme) << " row " << m;
     }
   }
+}
+
+TEST_P(MatmulOnIsa, Bf16ScalesGiveTheBytesOfTheSameFloats) {
+  test::Rng rng(3);
+  for (const Scheme scheme : {Scheme::i8_groups, Scheme::u4, Scheme::u4_int8, Scheme::u8, Scheme::nf4, Scheme::nf4_int8, Scheme::e4m3})
+    for (const std::size_t group : {32u, 64u, 100u})
+      for (const std::size_t m : {1u, 4u, 13u, 70u}) {
+        Problem p = test::random_problem(scheme, m, 50, 300, group);
+        QuantizedMatrix q = test::random_quantized(scheme, p.n, p.k, group, rng);
+        round_scales(q);
+        p.packed = pack(q, p.packed.view.activations);
+        ASSERT_NE(p.packed.view.bf16_scales, nullptr);
+        const auto halves = run(p, serial);
+        AlignedBuffer floats(p.packed.view.scale_count() * sizeof(float));
+        for (std::size_t i = 0; i < p.packed.view.scale_count(); ++i)
+          floats.as<float>()[i] = packed_scale(p.packed.view, i);
+        p.packed.view.scales = floats.as<const float>();
+        p.packed.view.bf16_scales = nullptr;
+        ASSERT_EQ(halves, run(p, serial)) << static_cast<int>(scheme) << " g" << group << " m=" << m;
+      }
 }
 
 TEST_P(MatmulOnIsa, FewRowsOfOneScaleAColumnHaveTheBytesOfMany) {

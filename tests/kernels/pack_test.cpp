@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "qeff/core/error.hpp"
+#include "qeff/quant/round_scales.hpp"
 #include "support/packed_problem.hpp"
 
 namespace qeff {
@@ -101,6 +102,32 @@ TEST(Pack, PaddingIsZeroAndBuffersHaveTheSizeTheViewSays) {
   std::size_t zeros = 0;
   for (const std::byte b : packed.codes.bytes()) zeros += b == std::byte{0};
   EXPECT_GE(zeros, 32u * 128u - 17u * 65u);
+}
+
+TEST(Pack, ScalesOfGroupsAreStoredInHalfTheBytesWhereNothingIsLost) {
+  test::Rng rng(5);
+  QuantizedMatrix q = test::random_quantized(Scheme::u4, 17, 200, 64, rng);
+  EXPECT_EQ(pack(q).view.bf16_scales, nullptr);
+  const std::vector<float> before = q.scales;
+  round_scales(q);
+  for (std::size_t i = 0; i < before.size(); ++i) EXPECT_NEAR(q.scales[i], before[i], before[i] / 256);
+  const auto packed = pack(q);
+  ASSERT_NE(packed.view.bf16_scales, nullptr);
+  EXPECT_EQ(packed.view.scales, nullptr);
+  EXPECT_EQ(packed.scales.size(), 32u * 4u * 2u);
+  const auto out = unpacked(packed);
+  for (std::size_t n = 0; n < q.rows; ++n)
+    for (std::size_t k = 0; k < q.cols; ++k) ASSERT_EQ(out[n * q.cols + k], value_of(q, n, k));
+
+  q.scales[5] = 0.3f;  // one that is no bf16 value
+  EXPECT_EQ(pack(q).view.bf16_scales, nullptr);
+  QuantizedMatrix one = test::random_quantized(Scheme::i8, 17, 200, 0, rng);
+  const std::vector<float> of_rows = one.scales;
+  round_scales(one);
+  EXPECT_EQ(one.scales, of_rows);
+  q.scales[5] = std::numeric_limits<float>::max() / 255;  // rounded up, 255 of it would be infinite
+  round_scales(q);
+  EXPECT_TRUE(std::isfinite(q.scales[5] * 255));
 }
 
 TEST(Pack, FormatAndActivationsFollowFromTheCodes) {

@@ -93,8 +93,11 @@ def test_torch_tensors_go_in_and_come_out() -> None:
     np.testing.assert_array_equal(qeff.quantize(half, "int8").codes, expected.codes)
 
 
-def test_packed_weights_survive_their_buffers() -> None:
-    packed = qeff.pack(qeff.quantize(weights(), "int4"))
+@pytest.mark.parametrize("scales", ["scales", "bf16_scales"])
+def test_packed_weights_survive_their_buffers(scales: str) -> None:
+    w = weights(32, 256) if scales == "scales" else np.full((32, 256), 15, np.float32)
+    packed = qeff.pack(qeff.quantize(w, "int4"))
+    assert scales in packed.buffers()
     parts = {name: array.copy() for name, array in packed.buffers().items()}
     sizes = {
         name: getattr(packed, name) for name in ("format", "activations", "n", "k", "group_size")

@@ -11,7 +11,8 @@
 ///     bf16   line r (64 bytes): 16 columns x k 2r, 2r+1     f32 line r (64 bytes): 16 columns of k r
 ///
 /// 16 eight-bit lines are one AMX int8 B tile and 16 VNNI operands. Scales and zero points are
-/// stored per panel: [panel][group][16].
+/// stored per panel: [panel][group][16], scales as float32 or, where weights have groups and nothing is
+/// lost, as bfloat16.
 #pragma once
 
 #include <cstddef>
@@ -68,6 +69,7 @@ struct PackedView {
   std::size_t group_size = 0;  ///< 1..k; `k` is per channel.
   const std::byte* codes = nullptr;           ///< panels * panel_bytes(format, k_padded)
   const float* scales = nullptr;              ///< [panel][group][16]; null for bf16, f32
+  const std::uint16_t* bf16_scales = nullptr; ///< Instead of scales; with more than one group only
   const std::uint8_t* zero_points = nullptr;  ///< [panel][group][16]; u8, u4 only
   const float* codebook = nullptr;            ///< [16]; cb4 only
   const float* input_scale = nullptr;         ///< [k_padded] or null: x is multiplied by it first
@@ -84,8 +86,13 @@ struct PackedView {
   [[nodiscard]] QEFF_INLINE constexpr std::size_t activation_groups() const noexcept {
     return group_size % 16 == 0 ? groups() : 1;
   }
+  [[nodiscard]] QEFF_INLINE constexpr bool has_scales() const noexcept { return scales != nullptr || bf16_scales != nullptr; }
   /// Elements of scales and of zero_points.
   [[nodiscard]] QEFF_INLINE constexpr std::size_t scale_count() const noexcept { return n_padded() * groups(); }
+  /// Bytes of scales, in whichever form.
+  [[nodiscard]] QEFF_INLINE constexpr std::size_t scale_bytes() const noexcept {
+    return has_scales() ? scale_count() * (scales != nullptr ? sizeof(float) : sizeof(std::uint16_t)) : 0;
+  }
 };
 
 /// Packed weights that own their memory. view().codes etc. point into it.

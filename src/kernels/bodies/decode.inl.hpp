@@ -65,6 +65,12 @@ struct Decode {
     for (int i = 0; i < 16; ++i) table[i] = static_cast<Code>(codes[i]);
   }
 
+  /// 16 scales from element `at` on.
+  QEFF_INLINE static F32 scales(const PackedView& w, std::size_t at) noexcept {
+    if (w.bf16_scales != nullptr) return S::as_f32(S::template shl<16>(S::load_u16(w.bf16_scales + at)));
+    return S::load(w.scales + at);
+  }
+
   // --- floats ----------------------------------------------------------------------------------
 
   /// Bytes of a decoded float panel.
@@ -191,7 +197,7 @@ struct Decode {
     const std::size_t groups = w.groups();
     const std::size_t g = k / w.group_size < groups ? k / w.group_size : groups - 1;
     const std::size_t at = (panel * groups + g) * kPanel;
-    scale = S::load(w.scales + at);
+    scale = scales(w, at);
     if constexpr (kCode == kU8 || kCode == kU4) zero = S::to_f32(S::load_u8(w.zero_points + at));
   }
 

@@ -11,7 +11,7 @@
 
 #include "kernels/bodies/decode.inl.hpp"
 #include "kernels/bodies/epilogue.inl.hpp"
-#include "kernels/bodies/nibbles.inl.hpp"
+#include "kernels/bodies/grouped.inl.hpp"
 #include "kernels/bodies/pairs.inl.hpp"
 #include "kernels/bodies/row_form.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
@@ -61,17 +61,22 @@ class Gemm {
     for (std::size_t p = panel_begin; p < panel_end; p += kPanels) {
       const std::size_t panels = panel_end - p < kPanels ? panel_end - p : kPanels;
       switch (form) {
-        case RowForm::quantized: int8_panels(args, m_begin, m_end, p, panels, scratch); break;
+        case RowForm::quantized:
+          if (streams_groups(*args.weights, args.rows))
+            Grouped<S, SignedProducts<S>>::panels(args, m_begin, m_end, p, panels);
+          else
+            int8_panels(args, m_begin, m_end, p, panels, scratch);
+          break;
         case RowForm::words:
           if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, scratch);
           break;
-        case RowForm::nibbles: Nibbles<S, ByteProducts<S>>::panels(args, m_begin, m_end, p, panels); break;
+        case RowForm::nibbles: Grouped<S, ByteProducts<S>>::panels(args, m_begin, m_end, p, panels); break;
         case RowForm::nibble_words:
           if constexpr (S::kNibbleWords) {
             if (args.weights->format == WeightFormat::cb4)
-              Nibbles<S, WordProducts<S, CodebookWords<S>>>::panels(args, m_begin, m_end, p, panels);
+              Grouped<S, WordProducts<S, CodebookWords<S>>>::panels(args, m_begin, m_end, p, panels);
             else
-              Nibbles<S, WordProducts<S, PlainWords<S>>>::panels(args, m_begin, m_end, p, panels);
+              Grouped<S, WordProducts<S, PlainWords<S>>>::panels(args, m_begin, m_end, p, panels);
           }
           break;
         case RowForm::floats:
@@ -88,6 +93,11 @@ class Gemm {
   static bool streams_pairs([[maybe_unused]] const PackedView& w, [[maybe_unused]] std::size_t rows) noexcept {
     if constexpr (S::kBf16) return kDirectRows > 0 && rows <= PairLines<S>::kRows && PairLines<S>::serve(w);
     return false;
+  }
+
+  /// Few rows of 8-bit codes in groups: the sums of all groups stay in registers.
+  static bool streams_groups(const PackedView& w, std::size_t rows) noexcept {
+    return w.format == WeightFormat::i8 && rows <= kStreamingRows && w.groups() > 1 && w.group_size % kNibbleUnit == 0;
   }
 
   // --- integers --------------------------------------------------------------------------------
@@ -174,7 +184,7 @@ class Gemm {
       if constexpr (S::kUnsignedCodes) row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
       a_scale = args.a_scales + m * groups + g;
       for (std::size_t i = 0; i < panels; ++i)
-        S::store(scales + i * kPanel, S::mul(S::load(w.scales + ((panel + i) * groups + g) * kPanel), step));
+        S::store(scales + i * kPanel, S::mul(Decode<S>::scales(w, ((panel + i) * groups + g) * kPanel), step));
       before = g == 0 ? kZeros : block;
     }
 

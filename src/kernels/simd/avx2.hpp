@@ -142,6 +142,10 @@ struct Avx2 {
     const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return {_mm256_cvtepu8_epi32(b), _mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))};
   }
+  QEFF_INLINE static I32 load_u16(const std::uint16_t* p) noexcept {
+    const auto* from = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), _mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1))};
+  }
   QEFF_INLINE static F32 lookup16(const float* table, I32 index) noexcept {
     const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8);
     const auto pick = [&](__m256i i) QEFF_INLINE_LAMBDA {

@@ -84,6 +84,9 @@ struct Avx512Vnni {
   QEFF_INLINE static I32 load_u8(const std::uint8_t* p) noexcept {
     return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
   }
+  QEFF_INLINE static I32 load_u16(const std::uint16_t* p) noexcept {
+    return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
   QEFF_INLINE static F32 lookup16(const float* table, I32 index) noexcept {
     return {_mm512_permutexvar_ps(index.v, _mm512_loadu_ps(table))};
   }

@@ -158,6 +158,13 @@ struct NeonDot {
              vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
              vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
   }
+  QEFF_INLINE static I32 load_u16(const std::uint16_t* p) noexcept {
+    const uint16x8_t low = vld1q_u16(p), high = vld1q_u16(p + 8);
+    return {{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))),
+             vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
+             vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
+             vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
+  }
   QEFF_INLINE static F32 lookup16(const float* table, I32 index) noexcept {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(table);
     const uint8x16x4_t all = {{vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)}};

@@ -184,6 +184,11 @@ struct Portable {
     for (int i = 0; i < 16; ++i) v.at[i] = p[i];
     return v;
   }
+  QEFF_INLINE static I32 load_u16(const std::uint16_t* p) noexcept {
+    I32 v;
+    for (int i = 0; i < 16; ++i) v.at[i] = p[i];
+    return v;
+  }
   /// table[index] for index in 0..15.
   QEFF_INLINE static F32 lookup16(const float* table, I32 index) noexcept {
     F32 f;

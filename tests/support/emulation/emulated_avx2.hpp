@@ -91,6 +91,10 @@ inline __m256i _mm256_srai_epi32(__m256i a, int n) { return emulation::map<std::
 inline __m256i _mm256_srli_epi16(__m256i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x >> n; }); }
 inline __m256i _mm256_slli_epi16(__m256i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x << n; }); }
 inline __m256i _mm256_cvtepu8_epi32(__m128i a) { return emulation::generate<__m256i, std::int32_t>([&](std::size_t i) { return a.bytes[i]; }); }
+inline __m256i _mm256_cvtepu16_epi32(__m128i a) {
+  const auto x = emulation::elements<std::uint16_t>(a);
+  return emulation::generate<__m256i, std::int32_t>([&](std::size_t i) { return x[i]; });
+}
 inline __m256i _mm256_loadu_si256(const __m256i* p) { return emulation::load<__m256i>(p); }
 inline void _mm256_storeu_si256(__m256i* p, __m256i a) { emulation::store(p, a); }
 inline __m256i _mm256_srai_epi16(__m256i a, int n) {

@@ -38,6 +38,10 @@ inline __m512i _mm512_srli_epi32(__m512i a, int n) { return emulation::map<std::
 inline __m512i _mm512_srai_epi32(__m512i a, int n) { return emulation::map<std::int32_t>(a, [&](auto x) { return x >> n; }); }
 inline __m512i _mm512_srli_epi16(__m512i a, int n) { return emulation::map<std::uint16_t>(a, [&](auto x) { return x >> n; }); }
 inline __m512i _mm512_cvtepu8_epi32(__m128i a) { return emulation::generate<__m512i, std::int32_t>([&](std::size_t i) { return a.bytes[i]; }); }
+inline __m512i _mm512_cvtepu16_epi32(__m256i a) {
+  const auto x = emulation::elements<std::uint16_t>(a);
+  return emulation::generate<__m512i, std::int32_t>([&](std::size_t i) { return x[i]; });
+}
 inline __m512i _mm512_loadu_si512(const void* p) { return emulation::load<__m512i>(p); }
 inline void _mm512_storeu_si512(void* p, __m512i a) { emulation::store(p, a); }
 inline __m512i _mm512_setzero_si512() { return {}; }

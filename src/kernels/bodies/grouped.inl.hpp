@@ -1,7 +1,8 @@
 /// @file
-/// Products of 4-bit codes as they are stored, exact in int32: without their zero points,
-/// sum a (q - z) = sum a q - z sum a, where the sums of a come with the prepared rows; or as integers that stand for
-/// the values of a codebook.
+/// Products of codes as they are stored, group by group, the sums of all groups in registers. 4-bit codes, exact in
+/// int32: without their zero points, sum a (q - z) = sum a q - z sum a, where the sums of a come with the prepared
+/// rows; or as integers that stand for the values of a codebook. 8-bit codes with few rows, which have no decoded
+/// panel to share.
 #pragma once
 
 #include <cstddef>
@@ -15,18 +16,65 @@
 
 namespace qeff::kernels {
 
+/// What comes with the prepared rows and is added to the sums of a group.
+enum class Extra {
+  none,
+  row_sums,           ///< A number a row and group.
+  zero_point_products ///< The same, times the zero points of the columns.
+};
+
+/// i8 by activations of 8 bits: RowForm::quantized.
+template <class S>
+struct SignedProducts {
+  using Code = typename S::ActI8;
+  static constexpr Extra kExtra = S::kUnsignedCodes ? Extra::row_sums : Extra::none;
+  static constexpr float step = 1.0f;  ///< What a product of 1 and 1 stands for before the scales.
+
+  explicit SignedProducts(const PackedView&) noexcept {}
+
+  /// The lines of kNibbleUnit reduction indices from k on. @pre k is a multiple of it
+  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return codes + k * kPanel; }
+
+  /// sums += the 8 lines of each panel (panels `panel_pitch` bytes apart) times the activations at `a` (rows `pitch`
+  /// bytes apart). kHigh: in the high nibbles; no matter here.
+  template <int kR, int kP, bool kHigh>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
+                            const std::byte* lines, std::size_t panel_pitch) const noexcept {
+#pragma GCC unroll 8
+    for (std::size_t l = 0; l < 8; ++l) {
+      typename S::Bytes codes[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) {
+        const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
+        prefetch(from);
+        codes[p] = S::load_codes(from);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < kR; ++r) {
+        const auto x = S::load_act(reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + l * 4);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot(sums[p][r], x, codes[p]);
+      }
+    }
+  }
+};
+
+/// Where the 8 lines from k on lie, in the low or the high nibbles.
+QEFF_INLINE const std::byte* nibble_unit(const std::byte* codes, std::size_t k) noexcept {
+  return codes + k / kTileK * (kTileK * kPanel / 2);
+}
+
 /// u4 by activations of 8 bits: RowForm::nibbles.
 template <class S>
 struct ByteProducts {
   using Code = std::int8_t;
-  static constexpr bool kZeroPoints = true;
-
-  static constexpr float step = 1.0f;  ///< What a product of 1 and 1 stands for before the scales.
+  static constexpr Extra kExtra = Extra::zero_point_products;
+  static constexpr float step = 1.0f;
 
   explicit ByteProducts(const PackedView&) noexcept {}
+  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return nibble_unit(codes, k); }
 
-  /// sums += 8 lines of each panel, in the low or the high nibbles of `lines` (panels `panel_pitch` bytes apart), times
-  /// the activations at `a` (rows `pitch` bytes apart).
+  /// See SignedProducts.
   template <int kR, int kP, bool kHigh>
   QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
                             const std::byte* lines, std::size_t panel_pitch) const noexcept {
@@ -71,8 +119,9 @@ template <class S, class Codes>
 struct WordProducts : Codes {
   using Code = std::int16_t;
   using Codes::Codes;
+  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return nibble_unit(codes, k); }
 
-  /// See ByteProducts.
+  /// See SignedProducts.
   template <int kR, int kP, bool kHigh>
   QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
                             const std::byte* lines, std::size_t panel_pitch) const noexcept {
@@ -99,7 +148,7 @@ struct WordProducts : Codes {
 /// u4 as they are.
 template <class S>
 struct PlainWords {
-  static constexpr bool kZeroPoints = true;
+  static constexpr Extra kExtra = Extra::zero_point_products;
   static constexpr float step = 1.0f;
 
   explicit PlainWords(const PackedView&) noexcept {}
@@ -114,7 +163,7 @@ struct PlainWords {
 /// cb4: round(kCodebookWord value / largest value).
 template <class S>
 struct CodebookWords {
-  static constexpr bool kZeroPoints = false;
+  static constexpr Extra kExtra = Extra::none;
   float step;
   typename S::WordTable table;
 
@@ -131,11 +180,12 @@ struct CodebookWords {
 };
 
 template <class S, class Products>
-class Nibbles {
+class Grouped {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
   using Code = typename Products::Code;
-  static constexpr int kRows = S::kDotRows;
+  static constexpr bool kBytes = std::is_same_v<Products, SignedProducts<S>>;
+  static constexpr int kRows = kBytes ? kStreamingRows : S::kDotRows;
 
  public:
   /// Rows [m_begin, m_end) of panels [panel, panel + panels). @pre 1 <= panels <= S::kPanels
@@ -173,11 +223,11 @@ class Nibbles {
       for (auto& chain : sums)
         for (auto& of_panel : chain)
           for (auto& s : of_panel) s = S::set1(std::int32_t{0});
-      if constexpr (Products::kZeroPoints)
+      if constexpr (Products::kExtra != Extra::none)
         begin_group<kR, kP>(w, a + w.k_padded() * sizeof(Code), pitch, panel, g, sums[0]);
       const std::size_t end = g + 1 == groups ? w.k_padded() : (g + 1) * w.group_size;
       for (std::size_t k = g * w.group_size; k < end; k += kNibbleUnit) {
-        const std::byte* lines = codes + k / kTileK * (kTileK * kPanel / 2);
+        const std::byte* lines = Products::unit(codes, k);
         if (k % kTileK == 0)
           products.template add_unit<kR, kP, false>(sums[0], a + k * sizeof(Code), pitch, lines, panel_pitch);
         else
@@ -189,16 +239,20 @@ class Nibbles {
       for (int r = 0; r < kR; ++r) S::store(block + (p * kRows + r) * static_cast<int>(kPanel), total[p][r]);
   }
 
-  /// sums = what the zero points of group g add. minus_sums: those of the first row.
+  /// sums = what comes with the rows for group g. row_sums: those of the first row.
   template <int kR, int kP>
-  QEFF_INLINE static void begin_group(const PackedView& w, const std::byte* minus_sums, std::size_t pitch,
+  QEFF_INLINE static void begin_group(const PackedView& w, const std::byte* row_sums, std::size_t pitch,
                                       std::size_t panel, std::size_t g, I32 (&sums)[kP][kR]) noexcept {
 #pragma GCC unroll 2
     for (int p = 0; p < kP; ++p) {
-      const I32 zero = S::load_u8(w.zero_points + ((panel + static_cast<std::size_t>(p)) * w.groups() + g) * kPanel);
+      I32 zero;
+      if constexpr (Products::kExtra == Extra::zero_point_products)
+        zero = S::load_u8(w.zero_points + ((panel + static_cast<std::size_t>(p)) * w.groups() + g) * kPanel);
 #pragma GCC unroll 16
-      for (int r = 0; r < kR; ++r)
-        sums[p][r] = S::mul(zero, S::set1(Rows<S>::group_sum(minus_sums + static_cast<std::size_t>(r) * pitch, g)));
+      for (int r = 0; r < kR; ++r) {
+        sums[p][r] = S::set1(Rows<S>::group_sum(row_sums + static_cast<std::size_t>(r) * pitch, g));
+        if constexpr (Products::kExtra == Extra::zero_point_products) sums[p][r] = S::mul(zero, sums[p][r]);
+      }
     }
   }
 
@@ -211,7 +265,7 @@ class Nibbles {
 #pragma GCC unroll 2
     for (int p = 0; p < kP; ++p) {
       const std::size_t at = panel + static_cast<std::size_t>(p);
-      const F32 scale = S::mul(S::load(w.scales + (at * groups + g) * kPanel), S::set1(step));
+      const F32 scale = S::mul(Decode<S>::scales(w, (at * groups + g) * kPanel), S::set1(step));
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
         const std::size_t row = m + static_cast<std::size_t>(r);
