@@ -6,8 +6,8 @@
 
 MODEL is a Hugging Face directory or a GGUF file; OpenVINO needs the package optimum-intel in the environment of
 ``--peers-python``, torch needs transformers there, and both get a GGUF as a directory in bfloat16. ``--artifact``
-seats artifacts of qeff compiled before. Every round goes around the table in another order (qeff.bench.rounds); the
-ratio is qeff's median over that of the best peer in the same test and run.
+seats artifacts of qeff compiled before. Every round goes around the table in another order (qeff.bench.rounds), and
+every turn is one run to warm up and one that counts, as llama-bench does by itself; the ratio is qeff's median over that of the best peer in the same test and run.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Qeff:
     def measure(self, test: LlmTest) -> float:
         if test.name not in self._timers:
             self._timers[test.name] = make_timer(self._model, test, self._kv_cache)
-        return self._timers[test.name].tokens_per_second()
+        timer = self._timers[test.name]
+        timer.tokens_per_second()
+        return timer.tokens_per_second()
 
     def close(self) -> None:
         self._timers.clear()
@@ -84,7 +86,6 @@ class Worker:
             text=True,
         )
         self.version = str(self._reply()["version"])
-        self._warm: set[str] = set()
 
     def _reply(self) -> Document:
         assert self._process.stdout is not None
@@ -103,9 +104,7 @@ class Worker:
     def measure(self, test: LlmTest) -> float:
         if test.batch > 1:
             raise Failed("one sequence only")
-        if test.name not in self._warm:
-            self._warm.add(test.name)
-            self._ask(test)
+        self._ask(test)
         return self._ask(test)
 
     def close(self) -> None:

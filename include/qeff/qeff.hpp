@@ -32,7 +32,6 @@
 #include "qeff/kernels/roof.hpp"
 #include "qeff/kernels/table.hpp"
 #include "qeff/kernels/tuning.hpp"
-#include "qeff/math/cholesky.hpp"
 #include "qeff/math/statistics.hpp"
 #include "qeff/nn/architecture.hpp"
 #include "qeff/nn/causal_lm.hpp"

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calib/inverse_cholesky.hpp"
 #include "calib/validate.hpp"
 #include "qeff/core/error.hpp"
-#include "qeff/math/cholesky.hpp"
 
 namespace qeff::calib {
 namespace {
@@ -13,14 +13,12 @@ namespace {
 constexpr double kDefaultDamping = 0.01;  // first step of the ladder when none was asked for
 constexpr double kDiagonalFloor = 1e-6;   // share of the largest diagonal element
 
-/// values[order][order] with `damping` added to the diagonal, in double, upper triangle only.
-std::vector<double> permuted(const DampedHessian& h, std::span<const std::size_t> order,
-                             double damping) {
-  std::vector<double> out(h.k * h.k);
+/// values[order][order] with `damping` added to the diagonal, lower triangle only.
+std::vector<float> permuted(const DampedHessian& h, std::span<const std::size_t> order, double damping) {
+  std::vector<float> out(h.k * h.k);
   for (std::size_t i = 0; i < h.k; ++i) {
-    for (std::size_t j = i; j < h.k; ++j)
-      out[i * h.k + j] = static_cast<double>(h.values[order[i] * h.k + order[j]]);
-    out[i * h.k + i] += damping;
+    for (std::size_t j = 0; j <= i; ++j) out[i * h.k + j] = h.values[order[i] * h.k + order[j]];
+    out[i * h.k + i] += static_cast<float>(damping);
   }
   return out;
 }

@@ -174,7 +174,7 @@ PanelLoss quantize_panel(MatrixView<const float> w, std::size_t panel, const Pla
     refine_panel(state, plan.hessian.values, plan.config.refine_sweeps);
   }
   store_panel(panel, state.grids, state.codes, out);
-  return nearest ? PanelLoss{} : relative_loss(state, plan);
+  return nearest || !plan.config.measure_loss ? PanelLoss{} : relative_loss(state, plan);
 }
 
 }  // namespace

@@ -15,9 +15,10 @@ namespace {
 
 using kernels::kPanel;
 
-constexpr std::size_t kChunkRows = 512;   // two panels of so many rows fit the nearest cache
+constexpr std::size_t kChunkRows = 256;   // so few that the panels of a step fit the nearest cache
 constexpr std::size_t kCheckedRows = 32;  // of a task
 constexpr std::size_t kPackedPanels = 4;  // of a task: a row of them is read in one piece
+constexpr std::size_t kLeft = 2, kRight = 3;  // panels that are multiplied by each other in a step
 
 /// Memory of this thread: the columns of some panels, [panel][kChunkRows][16].
 struct Columns {
@@ -109,17 +110,21 @@ void HessianAccumulator::pack_rows(MatrixView<const float> x, const MatrixView<c
   executor.run((all + kPackedPanels - 1) / kPackedPanels, [&](std::size_t task) {
     const std::size_t begin = task * kPackedPanels, end = std::min(all, begin + kPackedPanels);
     Columns& columns = thread_columns();
+    float magnitudes[kPackedPanels * kPanel] = {};
     for (std::size_t r = 0; r < rows.size(); ++r)
       for (std::size_t p = begin; p < end; ++p) {
         const std::size_t at = ((p - begin) * kChunkRows + r) * kPanel;
         float* const to = columns.x.as<float>() + at;
         copy_columns(x, rows[r], p * kPanel, to);
-        for (std::size_t c = 0; c < kPanel; ++c) sum_abs_[p * kPanel + c] += static_cast<double>(std::fabs(to[c]));
+        float* const sums = magnitudes + (p - begin) * kPanel;
+        for (std::size_t c = 0; c < kPanel; ++c) sums[c] += std::fabs(to[c]);
         if (!x_float) continue;
         float* const change = columns.change.as<float>() + at;
         copy_columns(*x_float, rows[r], p * kPanel, change);
         for (std::size_t c = 0; c < kPanel; ++c) change[c] -= to[c];
       }
+    for (std::size_t c = begin * kPanel; c < end * kPanel; ++c)
+      sum_abs_[c] += static_cast<double>(magnitudes[c - begin * kPanel]);
     for (std::size_t p = begin; p < end; ++p) {
       const std::size_t at = (p - begin) * kChunkRows * kPanel;
       table.pack_columns(columns.x.as<float>() + at, rows.size(), panels_.data() + p * bytes);
@@ -128,15 +133,17 @@ void HessianAccumulator::pack_rows(MatrixView<const float> x, const MatrixView<c
   });
 }
 
-/// sum += the packed rows times those of `right`; symmetric: only blocks on and above the diagonal.
+/// sum += the packed rows times those of `right`; symmetric: what is below the diagonal says nothing.
 void HessianAccumulator::add_products(const AlignedBuffer& right, std::size_t rows, std::vector<float>& sum,
                                       bool symmetric, Executor& executor) {
   const kernels::KernelTable& table = kernels::active();
   const std::size_t bytes = table.column_panel_bytes(rows), all = panels(), pitch = stride();
-  executor.run(all, [&](std::size_t i) {
-    for (std::size_t j = symmetric ? i : 0; j < all; ++j)
-      table.add_column_products(panels_.data() + i * bytes, right.data() + j * bytes, rows,
-                                sum.data() + i * kPanel * pitch + j * kPanel, pitch);
+  executor.run((all + kLeft - 1) / kLeft, [&](std::size_t task) {
+    const std::size_t begin = task * kLeft, end = std::min(all, begin + kLeft);
+    for (std::size_t j = symmetric ? begin : 0; j < all; j += kRight)
+      for (std::size_t i = begin; i < end; ++i)
+        table.add_column_products(panels_.data() + i * bytes, right.data() + j * bytes, std::min(kRight, all - j), rows,
+                                  sum.data() + i * kPanel * pitch + j * kPanel, pitch);
   });
 }
 

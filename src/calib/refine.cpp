@@ -94,8 +94,9 @@ Lanes panel_loss(const PanelState& state, std::span<const float> hessian,
 
 void refine_panel(PanelState& state, std::span<const float> hessian, int sweeps) {
   const std::size_t k = state.weights.size();
+  if (sweeps <= 0) return;
+  std::vector<Lanes> gradient = negative_gradient(errors_of(state), hessian);  // and follows every change
   for (int sweep = 0; sweep < sweeps; ++sweep) {
-    std::vector<Lanes> gradient = negative_gradient(errors_of(state), hessian);
     for (std::size_t c = 0; c < k; c += state.group_size) refit_scales(state, hessian, c, gradient);
     for (std::size_t c = 0; c < k; c += kBlock) descend_codes(state, hessian, c, gradient);
   }

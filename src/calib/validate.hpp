@@ -2,9 +2,11 @@
 /// The checks at the borders of calibration, GPTQ and AWQ.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
-#include <limits>
+#include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "qeff/core/error.hpp"
@@ -12,12 +14,17 @@
 
 namespace qeff::calib {
 
-/// Whether no element is a NaN or an infinity. Without a branch an element, for vectors.
+/// Whether no element is a NaN or an infinity, whose exponents are all ones: one more carries into the sign.
 [[nodiscard]] inline bool all_finite(MatrixView<const float> m) noexcept {
-  bool finite = true;
-  for (std::size_t r = 0; r < m.rows; ++r)
-    for (std::size_t c = 0; c < m.cols; ++c) finite &= std::fabs(m(r, c)) <= std::numeric_limits<float>::max();
-  return finite;
+  std::uint32_t carried = 0;
+  const auto look_at = [&](float x) { carried |= (std::bit_cast<std::uint32_t>(x) & 0x7f800000U) + 0x00800000U; };
+  for (std::size_t r = 0; r < m.rows; ++r) {
+    if (m.contiguous_rows())
+      for (const float x : std::span(m.row(r), m.cols)) look_at(x);
+    else
+      for (std::size_t c = 0; c < m.cols; ++c) look_at(m(r, c));
+  }
+  return carried < 0x80000000U;
 }
 
 /// @throws InvalidArgument unless w is a finite (n, k), n, k >= 1, hessian (k, k), bits 2..8.

@@ -76,6 +76,7 @@ Part gptq_part(const NamedWeight& w, const InputStatistics& inputs, const Quanti
   config.bits = c.bits;
   config.group_size = c.group_size;
   config.symmetric = c.symmetric;
+  config.measure_loss = false;  // the report measures what the model gets
   GptqOutcome outcome = gptq(w.view(), inputs.view(), config, executor);
   Part part{std::move(outcome.matrix), std::move(outcome.fallback), {}};
   if (outcome.dead_columns)

@@ -27,13 +27,14 @@ struct GptqConfig {
   double damp_percent = 0.01;  ///< Share of the mean diagonal added to it; escalates when needed.
   int range_grid = 40;         ///< Candidates of the Hessian-weighted range search; 0: min-max.
   int refine_sweeps = 2;       ///< Passes of descent on scales and codes after the rounding pass.
+  bool measure_loss = true;    ///< Whether to compute GptqOutcome::loss, a third of the products.
 };
 
 struct GptqOutcome {
   QuantizedMatrix matrix;
   double damp_percent = 0;       ///< What the factorization finally used.
   std::size_t dead_columns = 0;  ///< Inputs that are always zero: rounded to nearest, never erased.
-  double loss = 0;               ///< tr((W-W') H (W-W')^T) / tr(W H W^T)
+  double loss = 0;               ///< tr((W-W') H (W-W')^T) / tr(W H W^T); 0 if not measured
   std::string fallback;          ///< Empty, or why the matrix was rounded to nearest instead.
 };
 

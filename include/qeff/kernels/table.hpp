@@ -168,9 +168,10 @@ struct KernelTable {
   std::size_t (*column_panel_bytes)(std::size_t rows) noexcept;
   /// x: (rows, 16), 64-byte aligned, to a panel of its columns; rounded to bf16 where those are multiplied.
   void (*pack_columns)(const float* x, std::size_t rows, std::byte* panel) noexcept;
-  /// sums[i * stride + j] += sum over the rows of column i of `left` times column j of `right`, i, j < 16.
-  void (*add_column_products)(const std::byte* left, const std::byte* right, std::size_t rows, float* sums,
-                              std::size_t stride) noexcept;
+  /// sums[i * stride + j] += sum over the rows of column i of `left` times column j of the `panels` at `right`, one
+  /// behind the other; i < 16, j < 16 * panels.
+  void (*add_column_products)(const std::byte* left, const std::byte* right, std::size_t panels, std::size_t rows,
+                              float* sums, std::size_t stride) noexcept;
 
   /// Multiplies registers, `rounds` times as many as it takes to be busy. operands: kRoofOperands bytes,
   /// any that are finite numbers in every type. Returns operations (2 a product), 0 if the ISA has no such

@@ -16,7 +16,8 @@ namespace qeff::kernels {
 template <class S>
 class ColumnProducts {
   using F32 = typename S::F32;
-  static constexpr int kColumns = S::kPanels > 1 ? 16 : S::kRows;  // of the left panel, at a time
+  /// Columns of the left panel by right panels at a time: fewer loads than products.
+  static constexpr int kColumns = S::kPanels > 1 ? 8 : S::kRows, kRight = S::kPanels > 1 ? 3 : 1;
   static constexpr std::size_t kStep = S::kBf16 ? 2 : 1;           // rows of a line
 
  public:
@@ -36,36 +37,53 @@ class ColumnProducts {
     }
   }
 
-  static void add(const std::byte* left, const std::byte* right, std::size_t rows, float* sums,
+  static void add(const std::byte* left, const std::byte* right, std::size_t panels, std::size_t rows, float* sums,
                   std::size_t stride) noexcept {
-    for (std::size_t t = 0; t < kPanel; t += kColumns)
-      by_rows<kColumns>(kPanel - t < kColumns ? kPanel - t : kColumns, [&]<int kT>() QEFF_INLINE_LAMBDA {
-        columns<kT>(left + t * 4, right, bytes(rows), sums + t * stride, stride);
+    for (std::size_t p = 0; p < panels; p += kRight)
+      by_rows<kRight>(panels - p < kRight ? panels - p : kRight, [&]<int kP>() QEFF_INLINE_LAMBDA {
+        for (std::size_t t = 0; t < kPanel; t += kColumns)
+          by_rows<kColumns>(kPanel - t < kColumns ? kPanel - t : kColumns, [&]<int kT>() QEFF_INLINE_LAMBDA {
+            columns<kT, kP>(left + t * 4, right + p * bytes(rows), bytes(rows), sums + t * stride + p * kPanel, stride);
+          });
       });
   }
 
  private:
-  template <int kT>
+  template <int kT, int kP>
   static void columns(const std::byte* left, const std::byte* right, std::size_t bytes, float* sums,
                       std::size_t stride) noexcept {
-    F32 s[kT];
-    for (auto& one : s) one = S::set1(0.0f);
+    F32 s[kP][kT];
+    for (auto& of_panel : s)
+      for (auto& one : of_panel) one = S::set1(0.0f);
     for (std::size_t i = 0; i < bytes; i += 64) {
       if constexpr (S::kBf16) {
-        const auto line = S::load_pair(right + i);
+        typename S::Pair lines[kP];
+#pragma GCC unroll 3
+        for (int p = 0; p < kP; ++p) lines[p] = S::load_pair(right + static_cast<std::size_t>(p) * bytes + i);
 #pragma GCC unroll 16
-        for (int t = 0; t < kT; ++t)
-          s[t] = S::dot_bf16(s[t], S::broadcast_pair(reinterpret_cast<const std::uint16_t*>(left + i + t * 4)), line);
+        for (int t = 0; t < kT; ++t) {
+          const auto pair = S::broadcast_pair(reinterpret_cast<const std::uint16_t*>(left + i + t * 4));
+#pragma GCC unroll 3
+          for (int p = 0; p < kP; ++p) s[p][t] = S::dot_bf16(s[p][t], pair, lines[p]);
+        }
       } else {
-        const F32 line = S::load(reinterpret_cast<const float*>(right + i));
+        F32 lines[kP];
+#pragma GCC unroll 3
+        for (int p = 0; p < kP; ++p)
+          lines[p] = S::load(reinterpret_cast<const float*>(right + static_cast<std::size_t>(p) * bytes + i));
 #pragma GCC unroll 16
-        for (int t = 0; t < kT; ++t) s[t] = S::fma(S::set1(reinterpret_cast<const float*>(left + i)[t]), line, s[t]);
+        for (int t = 0; t < kT; ++t) {
+          const F32 x = S::set1(reinterpret_cast<const float*>(left + i)[t]);
+#pragma GCC unroll 3
+          for (int p = 0; p < kP; ++p) s[p][t] = S::fma(x, lines[p], s[p][t]);
+        }
       }
     }
-    for (int t = 0; t < kT; ++t) {
-      float* out = sums + static_cast<std::size_t>(t) * stride;
-      S::store(out, S::add(S::load(out), s[t]));
-    }
+    for (int p = 0; p < kP; ++p)
+      for (int t = 0; t < kT; ++t) {
+        float* out = sums + static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(p) * kPanel;
+        S::store(out, S::add(S::load(out), s[p][t]));
+      }
   }
 };
 

@@ -10,13 +10,14 @@
 
 #include "qeff/core/executor.hpp"
 
-namespace qeff {
+namespace qeff::calib {
 
-/// @param a  (k, k) row-major, symmetric; only its upper triangle is read. Moved in, it is the
+/// In float32, on the kernels that correct panels (KernelTable::subtract_products).
+/// @param a  (k, k) row-major, symmetric; only its lower triangle is read. Moved in, it is the
 ///           only memory of its size at work beside u.
 /// @param u  (k, k) row-major out: U, zero below the diagonal, every diagonal element > 0.
 /// @return false, and u unspecified, if A is not positive definite to working precision or not
 /// finite. The same bytes for any number of threads.
-[[nodiscard]] bool inverse_cholesky(std::vector<double> a, std::size_t k, float* u, Executor& executor);
+[[nodiscard]] bool inverse_cholesky(std::vector<float> a, std::size_t k, float* u, Executor& executor);
 
-}  // namespace qeff
+}  // namespace qeff::calib
