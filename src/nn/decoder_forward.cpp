@@ -86,6 +86,7 @@ void place_keys(const DecoderModel& model, std::size_t layer, const RopeTables& 
   const DecoderShape& s = model.shape;
   const std::size_t stride = s.qkv_size();
   const auto place = [&](const TokenRun& run, std::size_t first, std::size_t last) {
+    cache.prefetch(cache_layer, run.sequence, run.first + first, run.first + last);
     for (std::size_t t = first; t < last; ++t) {
       float* const row = qkv + (run.row + t) * stride;
       prepare_token(model, layer, ropes, run.first + t, row);

@@ -135,6 +135,19 @@ void KvCache::store_as(std::size_t layer, std::size_t sequence, std::size_t posi
   }
 }
 
+void KvCache::prefetch(std::size_t layer, std::size_t sequence, std::size_t first, std::size_t last) const noexcept {
+  const std::size_t key_pitch = round_up(head_dim_, steps_) / steps_ * kLine;  // of kColumns positions
+  const auto ask_for = [](const std::byte* at, const std::byte* end) {
+    for (; at < end; at += kLine) __builtin_prefetch(at, 1);
+  };
+  for (std::size_t h = 0; h < kv_heads_; ++h) {
+    const std::byte* const keys = head(layer, sequence, h);
+    ask_for(keys + first / kColumns * key_pitch, keys + (last + kColumns - 1) / kColumns * key_pitch);
+    for (const std::byte* values = keys + key_bytes_; values < keys + key_bytes_ + value_bytes_; values += value_pitch_)
+      ask_for(values + first / steps_ * kLine, values + (last + steps_ - 1) / steps_ * kLine);
+  }
+}
+
 void KvCache::copy(std::size_t from, std::size_t to, std::size_t length) noexcept {
   const std::size_t keys = round_up(length, kColumns) / kColumns * (key_bytes_ * kColumns / capacity_);
   const std::size_t values = round_up(length, steps_) / steps_ * kLine;

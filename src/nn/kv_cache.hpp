@@ -31,6 +31,8 @@ class KvCache {
   /// Stores key and value (kv_heads, head_dim) of the token at `position`.
   void store(std::size_t layer, std::size_t sequence, std::size_t position, const float* key,
              const float* value) noexcept;
+  /// Asks for the memory of positions [first, last), so that storing there does not wait for each line in turn.
+  void prefetch(std::size_t layer, std::size_t sequence, std::size_t first, std::size_t last) const noexcept;
   /// Copies the first `length` tokens of one sequence to another, all layers.
   void copy(std::size_t from, std::size_t to, std::size_t length) noexcept;
   /// Fills in where the keys and values of a head are, and how.

@@ -36,17 +36,17 @@ struct SignedProducts {
   QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return codes + k * kPanel; }
 
   /// sums += the 8 lines of each panel (panels `panel_pitch` bytes apart) times the activations at `a` (rows `pitch`
-  /// bytes apart). kHigh: in the high nibbles; no matter here.
+  /// bytes apart). kHigh: in the high nibbles; no matter here. distance: to what will be read next.
   template <int kR, int kP, bool kHigh>
   QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines, std::size_t panel_pitch) const noexcept {
+                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
 #pragma GCC unroll 8
     for (std::size_t l = 0; l < 8; ++l) {
       typename S::Bytes codes[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        prefetch(from);
+        prefetch(from, distance);
         codes[p] = S::load_codes(from);
       }
 #pragma GCC unroll 4
@@ -77,14 +77,14 @@ struct ByteProducts {
   /// See SignedProducts.
   template <int kR, int kP, bool kHigh>
   QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines, std::size_t panel_pitch) const noexcept {
+                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
     if constexpr (std::is_same_v<typename S::Part, typename S::I32>) {
-      add_lines<kR, kP, kHigh>(sums, a, pitch, lines, panel_pitch);
+      add_lines<kR, kP, kHigh>(sums, a, pitch, lines, panel_pitch, distance);
     } else {
       typename S::Part parts[kP][kR];
       for (auto& panel : parts)
         for (auto& p : panel) p = S::no_part();
-      add_lines<kR, kP, kHigh>(parts, a, pitch, lines, panel_pitch);
+      add_lines<kR, kP, kHigh>(parts, a, pitch, lines, panel_pitch, distance);
       for (int p = 0; p < kP; ++p)
 #pragma GCC unroll 16
         for (int r = 0; r < kR; ++r) sums[p][r] = S::add_part(sums[p][r], parts[p][r]);
@@ -94,13 +94,13 @@ struct ByteProducts {
  private:
   template <int kR, int kP, bool kHigh>
   QEFF_INLINE static void add_lines(typename S::Part (&parts)[kP][kR], const std::byte* a, std::size_t pitch,
-                                    const std::byte* lines, std::size_t panel_pitch) noexcept {
+                                    const std::byte* lines, std::size_t panel_pitch, std::size_t distance) noexcept {
     for (std::size_t l = 0; l < 8; ++l) {
       typename S::Bytes codes[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from);
+        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from, distance);
         codes[p] = kHigh ? S::high_nibbles(S::load_bytes(from)) : S::low_nibbles(S::load_bytes(from));
       }
 #pragma GCC unroll 16
@@ -124,13 +124,13 @@ struct WordProducts : Codes {
   /// See SignedProducts.
   template <int kR, int kP, bool kHigh>
   QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines, std::size_t panel_pitch) const noexcept {
+                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
     for (std::size_t l = 0; l < 8; ++l) {
       typename S::Words even[kP], odd[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from);
+        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from, distance);
         Codes::template words<kHigh>(S::load_bytes(from), even[p], odd[p]);
       }
 #pragma GCC unroll 16
@@ -228,10 +228,11 @@ class Grouped {
       const std::size_t end = g + 1 == groups ? w.k_padded() : (g + 1) * w.group_size;
       for (std::size_t k = g * w.group_size; k < end; k += kNibbleUnit) {
         const std::byte* lines = Products::unit(codes, k);
+        const std::size_t distance = ahead(static_cast<std::size_t>(lines - codes), panel_pitch, kP);
         if (k % kTileK == 0)
-          products.template add_unit<kR, kP, false>(sums[0], a + k * sizeof(Code), pitch, lines, panel_pitch);
+          products.template add_unit<kR, kP, false>(sums[0], a + k * sizeof(Code), pitch, lines, panel_pitch, distance);
         else
-          products.template add_unit<kR, kP, true>(sums[kChains - 1], a + k * sizeof(Code), pitch, lines, panel_pitch);
+          products.template add_unit<kR, kP, true>(sums[kChains - 1], a + k * sizeof(Code), pitch, lines, panel_pitch, distance);
       }
       end_group<kR, kP, kChains>(args, products.step, m, panel, g, sums, total);
     }

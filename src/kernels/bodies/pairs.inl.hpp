@@ -54,7 +54,7 @@ class PairLines {
     with_lines(w, panel, [&](const auto lines) QEFF_INLINE_LAMBDA {
       for (std::size_t l = 0; l < w.k_padded() / 4; ++l, out += 128) {
         Pair first, second;
-        lines.read(0, l, first, second);
+        lines.read(0, l, kAhead, first, second);
         S::store_pair(out, first);
         S::store_pair(out + 64, second);
       }
@@ -72,23 +72,25 @@ class PairLines {
 
  private:
   struct Stored {
+    static constexpr std::size_t kLineBytes = 128;
     const std::byte* codes;
     std::size_t pitch;
-    QEFF_INLINE void read(int panel, std::size_t l, Pair& first, Pair& second) const noexcept {
-      const std::byte* at = codes + static_cast<std::size_t>(panel) * pitch + l * 128;
-      prefetch(at);
-      prefetch(at + 64);
+    QEFF_INLINE void read(int panel, std::size_t l, std::size_t distance, Pair& first, Pair& second) const noexcept {
+      const std::byte* at = codes + static_cast<std::size_t>(panel) * pitch + l * kLineBytes;
+      prefetch(at, distance);
+      prefetch(at + 64, distance);
       first = S::load_pair(at);
       second = S::load_pair(at + 64);
     }
   };
   struct Fp8 {
+    static constexpr std::size_t kLineBytes = 64;
     const std::byte* codes;
     std::size_t pitch;
     typename S::PairTable table;
-    QEFF_INLINE void read(int panel, std::size_t l, Pair& first, Pair& second) const noexcept {
-      const std::byte* at = codes + static_cast<std::size_t>(panel) * pitch + l * 64;
-      prefetch(at);
+    QEFF_INLINE void read(int panel, std::size_t l, std::size_t distance, Pair& first, Pair& second) const noexcept {
+      const std::byte* at = codes + static_cast<std::size_t>(panel) * pitch + l * kLineBytes;
+      prefetch(at, distance);
       S::look_up_pairs(table, S::load_bytes(at), first, second);
     }
   };
@@ -112,9 +114,10 @@ class PairLines {
       for (auto& s : of_panel) s = S::set1(0.0f);
     with_lines(w, panel, [&](const auto lines) QEFF_INLINE_LAMBDA {
       for (std::size_t l = 0; l < w.k_padded() / 4; ++l) {
+        const std::size_t distance = ahead(l * lines.kLineBytes, lines.pitch, kP);
         Pair first[kP], second[kP];
 #pragma GCC unroll 4
-        for (int p = 0; p < kP; ++p) lines.read(p, l, first[p], second[p]);
+        for (int p = 0; p < kP; ++p) lines.read(p, l, distance, first[p], second[p]);
 #pragma GCC unroll 4
         for (int r = 0; r < kR; ++r) {
           const auto* x = reinterpret_cast<const std::uint16_t*>(rows + static_cast<std::size_t>(r) * pitch) + l * 4;

@@ -16,8 +16,16 @@ namespace qeff::kernels {
 /// Up to so many rows, products wait for weights and not for each other.
 inline constexpr int kStreamingRows = 4;
 
-/// Asks for what will be read a page after p. A packed panel lies in one piece, the next one after it.
-QEFF_INLINE void prefetch(const std::byte* p) noexcept { __builtin_prefetch(p + 4096); }
+/// How far ahead of where they read, streams of weights ask for them: a page.
+inline constexpr std::size_t kAhead = 4096;
+
+/// From offset `at` of a panel of `pitch` bytes to what comes kAhead bytes later where `panels` panels are read side
+/// by side: in the same panel, or in the one so many further on.
+QEFF_INLINE std::size_t ahead(std::size_t at, std::size_t pitch, std::size_t panels) noexcept {
+  return at + kAhead < pitch ? kAhead : kAhead + (panels - 1) * pitch;
+}
+
+QEFF_INLINE void prefetch(const std::byte* p, std::size_t distance = kAhead) noexcept { __builtin_prefetch(p + distance); }
 
 /// Calls f.operator()<rows>(). @pre 1 <= rows <= kMost
 template <int kMost, class F>
@@ -93,7 +101,7 @@ struct VectorTile {
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = b + static_cast<std::size_t>(p) * b_pitch + l * 64;
-        if constexpr (kR <= kStreamingRows) prefetch(from);
+        if constexpr (kR <= kStreamingRows) prefetch(from, ahead(l * kLineBytes, b_pitch, kP));
         codes[p] = S::load_codes(from);
       }
 #pragma GCC unroll 16
