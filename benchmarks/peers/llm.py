@@ -7,7 +7,8 @@
 MODEL is a Hugging Face directory or a GGUF file; OpenVINO needs the package optimum-intel in the environment of
 ``--peers-python``, torch needs transformers there, and both get a GGUF as a directory in bfloat16. ``--artifact``
 seats artifacts of qeff compiled before. Every round goes around the table in another order (qeff.bench.rounds), and
-every turn is one run to warm up and one that counts, as llama-bench does by itself; the ratio is qeff's median over that of the best peer in the same test and run.
+every turn is one run to warm up and one that counts, as llama-bench does by itself; the ratio is qeff's median over
+that of the best peer in the same test and run.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ constexpr std::size_t kSolvedRows = 32;  // of the triangular inverse, solved on
 /// Share of a diagonal element that has to be left of it: less is what the sums before it were rounded by.
 constexpr double kLeastPivot = 1e-6;
 
-/// Columns [begin, begin + n) of rows [row, row + out.size()) of L^T, which has rows of k floats, side by side.
+/// Columns [begin, begin + n) of the first rows of L^T, which has rows of k floats; n <= 16.
 void load_columns(const float* from, std::size_t k, std::size_t begin, std::size_t n, std::span<Lanes> out) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i] = Lanes::Zero();

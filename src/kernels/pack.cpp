@@ -7,6 +7,7 @@
 
 #include "qeff/core/error.hpp"
 #include "qeff/core/minifloat.hpp"
+#include "qeff/quant/round_scales.hpp"
 
 namespace qeff {
 namespace {
@@ -114,12 +115,10 @@ void fill_codes(const QuantizedMatrix& q, PackedMatrix& out) {
     }
 }
 
-bool is_bf16(float x) { return to_float<BF16>(to_bits<BF16>(x, false)) == x; }
-
 /// Sets out.scales and where the view finds them.
 void fill_scales(const QuantizedMatrix& q, PackedMatrix& out) {
   PackedView& v = out.view;
-  const bool halves = v.groups() > 1 && std::ranges::all_of(q.scales, is_bf16);
+  const bool halves = v.groups() > 1 && std::ranges::all_of(q.scales, [](float s) { return nearest_bf16(s) == s; });
   out.scales = AlignedBuffer(v.scale_count() * (halves ? sizeof(std::uint16_t) : sizeof(float)));
   for (std::size_t n = 0; n < q.rows; ++n)
     for (std::size_t g = 0; g < v.groups(); ++g) {
@@ -137,10 +136,9 @@ void fill_scales(const QuantizedMatrix& q, PackedMatrix& out) {
 }
 
 void fill_zero_points(const QuantizedMatrix& q, PackedMatrix& out) {
-  PackedView& v = out.view;
+  const PackedView& v = out.view;
   if (v.format != WeightFormat::u4 && v.format != WeightFormat::u8) return;
   out.zero_points = AlignedBuffer(v.scale_count());
-  v.zero_points = out.zero_points.as<const std::uint8_t>();
   for (std::size_t n = 0; n < q.rows; ++n)
     for (std::size_t g = 0; g < v.groups(); ++g) {
       const std::size_t from = n * v.groups() + g;
@@ -153,6 +151,7 @@ void fill_zero_points(const QuantizedMatrix& q, PackedMatrix& out) {
 void point_view_at_buffers(PackedMatrix& out) {
   PackedView& v = out.view;
   v.codes = out.codes.data();
+  v.zero_points = out.zero_points.as<const std::uint8_t>();
   v.codebook = out.codebook.as<const float>();
   v.input_scale = out.input_scale.as<const float>();
 }

@@ -194,14 +194,8 @@ void Compiler::fold(Compiled& linear, nn::Norm& norm) {
 void Compiler::fold_into_up(CompiledLayer& layer) {
   auto& scale = layer.down.quantized.matrix.input_scale;
   if (scale.empty() || !shape_.gated()) return;
-  QuantizedMatrix& up = layer.up.quantized.matrix;
-  for (std::size_t j = 0; j < shape_.intermediate; ++j) {
-    const std::size_t row = shape_.intermediate + j;
-    for (std::size_t g = 0; g < up.groups(); ++g) up.scales[row * up.groups() + g] *= scale[j];
-    if (!layer.up.bias.empty()) layer.up.bias[row] *= scale[j];
-  }
+  nn::scale_rows(layer.up.quantized.matrix, layer.up.bias, shape_.intermediate, scale);
   scale.clear();
-  round_scales(up);
   layer.up.packed = layer.up.quantized.pack(config_);
   layer.down.packed = layer.down.quantized.pack(config_);
 }
@@ -221,6 +215,7 @@ void Compiler::learn(std::size_t i, nn::DecoderCalibration& calibration, const n
   tell(fmt::format("{}: {}", name, note));
   const auto adopt = [&](Compiled& linear, QuantizedMatrix better, const LinearParts& weights, const Inputs& seen) {
     linear.quantized.matrix = std::move(better);
+    round_scales(linear.quantized.matrix);
     nn::report_again(weights.weights, seen, config_, 0, linear.quantized, executor_);
     for (LayerReport& row : linear.quantized.reports) row.note += (row.note.empty() ? "" : "; ") + note;
     std::ranges::copy(linear.quantized.reports, reports_.begin() + static_cast<std::ptrdiff_t>(linear.first_report));

@@ -15,7 +15,6 @@
 #include "qeff/io/artifact.hpp"
 #include "qeff/io/atomic_file.hpp"
 #include "qeff/quant/affine.hpp"
-#include "qeff/quant/round_scales.hpp"
 
 namespace qeff {
 namespace {
@@ -183,15 +182,8 @@ Runnable Compiler::runnable(const CompiledLinear& compiled, std::size_t i,
 void Compiler::fold_into_values(CompiledLayer& layer) {
   QuantizedMatrix& out = layer.attn_out.quantized.matrix;
   if (out.input_scale.empty()) return;
-  QuantizedMatrix& qkv = layer.qkv.quantized.matrix;
-  for (std::size_t j = 0; j < shape_.hidden; ++j) {
-    const std::size_t row = 2 * shape_.hidden + j;
-    for (std::size_t g = 0; g < qkv.groups(); ++g)
-      qkv.scales[row * qkv.groups() + g] *= out.input_scale[j];
-    layer.qkv.bias[row] *= out.input_scale[j];
-  }
+  nn::scale_rows(layer.qkv.quantized.matrix, layer.qkv.bias, 2 * shape_.hidden, out.input_scale);
   out.input_scale.clear();
-  round_scales(qkv);
   layer.qkv.packed = layer.qkv.quantized.pack(config_);
   layer.attn_out.packed = layer.attn_out.quantized.pack(config_);
 }

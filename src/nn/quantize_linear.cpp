@@ -275,6 +275,14 @@ kernels::PackedMatrix pack_unquantized(std::span<const NamedWeight> weights) {
                                                                                        : kernels::WeightFormat::f32);
 }
 
+void scale_rows(QuantizedMatrix& q, std::span<float> bias, std::size_t first, std::span<const float> factors) {
+  for (std::size_t j = 0; j < factors.size(); ++j) {
+    for (std::size_t g = 0; g < q.groups(); ++g) q.scales[q.group_index(first + j, g * q.group_size)] *= factors[j];
+    if (!bias.empty()) bias[first + j] *= factors[j];
+  }
+  round_scales(q);
+}
+
 QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const InputStatistics& inputs,
                                 const QuantizationConfig& config, Executor& executor) {
   const auto start = std::chrono::steady_clock::now();
@@ -296,13 +304,13 @@ QuantizedLinear quantize_linear(std::span<const NamedWeight> weights, const Inpu
     linear.reports.emplace_back().note = parts[i].fallback.empty() ? parts[i].remark : parts[i].fallback;
   }
   linear.matrix = stack(parts);
+  round_scales(linear.matrix);
   report_again(weights, inputs, config, spent, linear, executor);
   return linear;
 }
 
 void report_again(std::span<const NamedWeight> weights, const InputStatistics& inputs, const QuantizationConfig& config,
                   double seconds, QuantizedLinear& linear, Executor& executor) {
-  round_scales(linear.matrix);
   const std::vector<float> values = values_of(linear.matrix);
   const bool measured = !inputs.empty() && !inputs.sampled;
   kernels::PackedMatrix hessian;

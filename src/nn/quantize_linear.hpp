@@ -62,6 +62,9 @@ struct QuantizedLinear {
                                               const InputStatistics& inputs,
                                               const QuantizationConfig& config, Executor& executor);
 
+/// Multiplies rows [first, first + factors.size()), and their bias unless there is none: by way of their scales.
+void scale_rows(QuantizedMatrix& q, std::span<float> bias, std::size_t first, std::span<const float> factors);
+
 /// The rows of the report after `linear.matrix` has changed.
 void report_again(std::span<const NamedWeight> parts, const InputStatistics& inputs, const QuantizationConfig& config,
                   double seconds, QuantizedLinear& linear, Executor& executor);

@@ -10,12 +10,14 @@
 
 namespace qeff {
 
+[[nodiscard]] inline float nearest_bf16(float x) noexcept { return to_float<BF16>(to_bits<BF16>(x, false)); }
+
 /// Rounds the scales of `q` to bfloat16 if rows have more than one, and keeps the codes. A scale stays where rounding
 /// would make a code infinite.
 inline void round_scales(QuantizedMatrix& q) noexcept {
   if (q.groups() == 1) return;
   for (float& scale : q.scales) {
-    const float rounded = to_float<BF16>(to_bits<BF16>(scale, false));
+    const float rounded = nearest_bf16(scale);
     if (std::isfinite(rounded * 255.0F)) scale = rounded;
   }
 }

@@ -42,7 +42,7 @@ class Gemm {
   /// What multiplies `rows` rows, for people to read.
   static const char* name(const PackedView& w, std::size_t rows) noexcept {
     switch (Rows<S>::form(w, rows)) {
-      case RowForm::quantized: return kPanels > 1 ? "int8 tiles" : "int8 lines";
+      case RowForm::quantized: return kPanels > 1 && !streams_groups(w, rows) ? "int8 tiles" : "int8 lines";
       case RowForm::words: return "int8 lines as words";
       case RowForm::nibbles: return "4-bit lines";
       case RowForm::nibble_words: return "4-bit lines by 16 bits";

@@ -28,6 +28,7 @@ template <class S>
 struct SignedProducts {
   using Code = typename S::ActI8;
   static constexpr Extra kExtra = S::kUnsignedCodes ? Extra::row_sums : Extra::none;
+  static constexpr int kRows = kStreamingRows;  ///< Most rows of a block.
   static constexpr float step = 1.0f;  ///< What a product of 1 and 1 stands for before the scales.
 
   explicit SignedProducts(const PackedView&) noexcept {}
@@ -59,20 +60,25 @@ struct SignedProducts {
   }
 };
 
-/// Where the 8 lines from k on lie, in the low or the high nibbles.
-QEFF_INLINE const std::byte* nibble_unit(const std::byte* codes, std::size_t k) noexcept {
-  return codes + k / kTileK * (kTileK * kPanel / 2);
-}
+/// What all products of 4-bit codes have in common.
+template <class S>
+struct NibbleLines {
+  static constexpr int kRows = S::kDotRows;
+
+  /// The 8 lines from k on, in the low or the high nibbles.
+  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept {
+    return codes + k / kTileK * (kTileK * kPanel / 2);
+  }
+};
 
 /// u4 by activations of 8 bits: RowForm::nibbles.
 template <class S>
-struct ByteProducts {
+struct ByteProducts : NibbleLines<S> {
   using Code = std::int8_t;
   static constexpr Extra kExtra = Extra::zero_point_products;
   static constexpr float step = 1.0f;
 
   explicit ByteProducts(const PackedView&) noexcept {}
-  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return nibble_unit(codes, k); }
 
   /// See SignedProducts.
   template <int kR, int kP, bool kHigh>
@@ -116,10 +122,9 @@ struct ByteProducts {
 
 /// Codes by activations of 16 bits: RowForm::nibble_words. Codes turns nibbles into words.
 template <class S, class Codes>
-struct WordProducts : Codes {
+struct WordProducts : NibbleLines<S>, Codes {
   using Code = std::int16_t;
   using Codes::Codes;
-  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return nibble_unit(codes, k); }
 
   /// See SignedProducts.
   template <int kR, int kP, bool kHigh>
@@ -184,8 +189,7 @@ class Grouped {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
   using Code = typename Products::Code;
-  static constexpr bool kBytes = std::is_same_v<Products, SignedProducts<S>>;
-  static constexpr int kRows = kBytes ? kStreamingRows : S::kDotRows;
+  static constexpr int kRows = Products::kRows;
 
  public:
   /// Rows [m_begin, m_end) of panels [panel, panel + panels). @pre 1 <= panels <= S::kPanels
