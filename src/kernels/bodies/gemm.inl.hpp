@@ -26,10 +26,11 @@ class Gemm {
   using F32 = typename S::F32;
   using I32 = typename S::I32;
   static constexpr std::size_t kPanels = Tile::kPanels;
+  static constexpr bool kVectors = std::is_same_v<Tile, VectorTile<S>>;
   static_assert(kPanels == S::kPanels, "vectors and tiles of a policy take the same panels at a time");
   /// Up to so many rows, decoding in registers costs less than a decoded panel in memory. Not where
   /// tiles multiply bf16: they add in an order of their own.
-  static constexpr std::size_t kDirectRows = std::is_same_v<Tile, VectorTile<S>> || !S::kBf16 ? 2 : 0;
+  static constexpr std::size_t kDirectRows = kVectors || !S::kBf16 ? 2 : 0;
 
  public:
   static std::size_t scratch_bytes(const PackedView& w, std::size_t rows) noexcept {
@@ -113,7 +114,12 @@ class Gemm {
 
   static void int8_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                           std::size_t panels, std::byte* scratch) noexcept {
-    int8_rows<Tile>(args, m_begin, m_end, p, panels, signed_bytes(*args.weights, p, panels, scratch));
+    const PackedView& w = *args.weights;
+    const std::byte* b = signed_bytes(w, p, panels, scratch);
+    if constexpr (kVectors)
+      if (w.format == WeightFormat::i8 && args.rows <= kStreamedRows)
+        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, b);
+    int8_rows<Tile>(args, m_begin, m_end, p, panels, b);
   }
 
   /// kWide means signed codes and one panel at a time.

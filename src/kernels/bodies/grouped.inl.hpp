@@ -106,7 +106,7 @@ struct ByteProducts : NibbleLines<S> {
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from, distance);
+        if constexpr (!kHigh) prefetch(from, distance);
         codes[p] = kHigh ? S::high_nibbles(S::load_bytes(from)) : S::low_nibbles(S::load_bytes(from));
       }
 #pragma GCC unroll 16
@@ -135,7 +135,7 @@ struct WordProducts : NibbleLines<S>, Codes {
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        if constexpr (kR < kStreamingRows && !kHigh) prefetch(from, distance);
+        if constexpr (!kHigh) prefetch(from, distance);
         Codes::template words<kHigh>(S::load_bytes(from), even[p], odd[p]);
       }
 #pragma GCC unroll 16

@@ -16,6 +16,9 @@ namespace qeff::kernels {
 /// Up to so many rows, products wait for weights and not for each other.
 inline constexpr int kStreamingRows = 4;
 
+/// Up to so many rows, panels pass through the caches faster than anything but a request brings them.
+inline constexpr std::size_t kStreamedRows = 64;
+
 /// How far ahead of where they read, streams of weights ask for them: a page.
 inline constexpr std::size_t kAhead = 4096;
 
@@ -45,7 +48,8 @@ QEFF_INLINE void by_tile(std::size_t rows, std::size_t panels, F&& f) noexcept {
   by_rows<kMost>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f.template operator()<kR, 1>(); });
 }
 
-template <class S>
+/// kStreams: products of bytes ask for the weights they read next.
+template <class S, bool kStreams = false>
 struct VectorTile {
   static constexpr std::size_t kRows = S::kRows;        ///< Most rows of one call to f32 and bf16.
   static constexpr std::size_t kDotRows = S::kDotRows;  ///< Most rows of one call to int8.
@@ -101,7 +105,7 @@ struct VectorTile {
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = b + static_cast<std::size_t>(p) * b_pitch + l * 64;
-        if constexpr (kR <= kStreamingRows) prefetch(from, ahead(l * kLineBytes, b_pitch, kP));
+        if constexpr (kStreams) prefetch(from, ahead(l * kLineBytes, b_pitch, kP));
         codes[p] = S::load_codes(from);
       }
 #pragma GCC unroll 16

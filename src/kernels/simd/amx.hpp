@@ -29,7 +29,7 @@ struct Amx : Avx512Bf16 {
   struct Tile {
     static constexpr std::size_t kRows = 32, kDotRows = 32, kPanels = 2, kLineBytes = 64;
     using Act = std::int8_t;
-    using Vector = VectorTile<Amx>;
+    using Vector = VectorTile<Amx, true>;
     /// Up to so many rows vectors are faster than mostly empty tiles.
     static constexpr std::size_t kVectorRows = 4;
 

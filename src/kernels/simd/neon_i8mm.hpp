@@ -25,7 +25,7 @@ struct NeonI8mm : NeonDot {
                                  std::size_t b_pitch, std::size_t panels, std::size_t lines, std::size_t rows,
                                  const Take& take) noexcept {
       if (rows == 1)
-        return VectorTile<NeonI8mm>::int8(a, a_stride, b, b_pitch, panels, lines, rows, take);
+        return VectorTile<NeonI8mm, true>::int8(a, a_stride, b, b_pitch, panels, lines, rows, take);
       std::int32_t c[kRows * 16];
       if (rows <= 2) pairs<1>(a, a_stride, b, lines, rows, c);
       else if (rows <= 4) pairs<2>(a, a_stride, b, lines, rows, c);
