@@ -1,79 +1,105 @@
 #include "calib/range_search.hpp"
 
+#include <limits>
+
 namespace qeff::calib {
 namespace {
 
-constexpr float kRounder = 12582912.0F;  // as round_half_even() does, on 16 lanes
-
-Lanes scales_of(const PanelGrid& grid) {
-  Lanes out;
-  for (std::size_t i = 0; i < kLanes; ++i) lane(out, i) = grid[i].scale;
-  return out;
-}
-
-/// Weighted squared error of each row. The search multiplies by 1 / scale where encode() divides;
-/// that may pick a neighbour of the best candidate, never a wrong code.
-Lanes weighted_error(std::span<const Lanes> values, std::span<const float> weights,
-                     const PanelGrid& grid) {
-  const Lanes scale = scales_of(grid);
-  const Lanes inverse = 1.0F / scale;
-  Lanes lowest, highest;
-  for (std::size_t i = 0; i < kLanes; ++i) {
-    lane(lowest, i) = static_cast<float>(grid[i].qmin - grid[i].zero_point);
-    lane(highest, i) = static_cast<float>(grid[i].qmax - grid[i].zero_point);
+/// Every grid of the search, tried a few at a time.
+class Search {
+ public:
+  Search(std::span<const Lanes> values, std::span<const float> weights, const PanelGrid& widest)
+      : values_(values), weights_(weights), best_(widest) {
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      lane(scale_, i) = widest[i].scale;
+      lane(zero_, i) = static_cast<float>(widest[i].zero_point);
+    }
+    qmin_ = static_cast<float>(widest[0].qmin);
+    qmax_ = static_cast<float>(widest[0].qmax);
   }
-  Lanes sum = Lanes::Zero();
-  for (std::size_t j = 0; j < values.size(); ++j) {
-    const Lanes shifted = (values[j] * inverse).max(lowest).min(highest) + kRounder;
-    const Lanes error = (shifted - kRounder) * scale - values[j];
-    sum += error * error * weights[j];
-  }
-  return sum;
-}
 
-/// Takes over, lane by lane, what is better than the best so far.
-void keep_better(const PanelGrid& grid, const Lanes& error, PanelGrid& best, Lanes& best_error) {
-  for (std::size_t i = 0; i < kLanes; ++i) {
-    if (!(lane(error, i) < lane(best_error, i))) continue;
-    lane(best_error, i) = lane(error, i);
-    best[i] = grid[i];
+  /// The grid of `factor` times the widest range, its zero point `shift` codes off.
+  void consider(float factor, int shift) {
+    tried_[count_] = {(scale_ * factor).max(std::numeric_limits<float>::min()),
+                      (zero_ + static_cast<float>(shift)).max(qmin_).min(qmax_)};
+    if (++count_ == kBatch) flush();
   }
-}
 
-PanelGrid shifted_zero(PanelGrid grid, int shift) {
-  for (AffineGrid& g : grid) g.zero_point = std::clamp(g.zero_point + shift, g.qmin, g.qmax);
-  return grid;
+  [[nodiscard]] PanelGrid best() {
+    flush();
+    return best_;
+  }
+
+ private:
+  static constexpr std::size_t kBatch = 12;
+  struct Grid {
+    Lanes scale, zero;
+  };
+
+  void flush() {
+    std::array<kernels::RoundingGrid, kBatch> grids;
+    for (std::size_t c = 0; c < count_; ++c) {
+      Lanes::Map(grids[c].scale) = tried_[c].scale;
+      Lanes::Map(grids[c].first) = qmin_ - tried_[c].zero;
+      Lanes::Map(grids[c].last) = qmax_ - tried_[c].zero;
+    }
+    std::array<Lanes, kBatch> errors;
+    kernels::active().rounding_errors(values_.front().data(), weights_.data(), values_.size(), grids.data(), count_,
+                                      errors.front().data());
+    for (std::size_t c = 0; c < count_; ++c) keep_better(tried_[c], errors[c]);
+    count_ = 0;
+  }
+
+  /// Takes over, lane by lane, what is better than the best so far.
+  void keep_better(const Grid& grid, const Lanes& error) {
+    if (!(error < least_).any()) return;
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      if (!(lane(error, i) < lane(least_, i))) continue;
+      best_[i].scale = lane(grid.scale, i);
+      best_[i].zero_point = static_cast<std::int32_t>(lane(grid.zero, i));
+    }
+    least_ = least_.min(error);
+  }
+
+  std::span<const Lanes> values_;
+  std::span<const float> weights_;
+  PanelGrid best_;
+  Lanes scale_, zero_;  // of the widest range
+  float qmin_, qmax_;
+  Lanes least_ = Lanes::Constant(std::numeric_limits<float>::infinity());
+  std::array<Grid, kBatch> tried_;
+  std::size_t count_ = 0;
+};
+
+/// The grids of the ranges from the least to the greatest value.
+PanelGrid widest(std::span<const Lanes> values, const RangeSearch& options) {
+  Lanes low = Lanes::Zero(), high = Lanes::Zero();
+  for (const Lanes& column : values) {
+    low = low.min(column);
+    high = high.max(column);
+  }
+  PanelGrid grids;
+  for (std::size_t i = 0; i < kLanes; ++i)
+    grids[i] = fit_affine(lane(low, i), lane(high, i), options.bits, options.symmetric, options.symmetric);
+  return grids;
 }
 
 }  // namespace
 
 PanelGrid search_range(std::span<const Lanes> values, std::span<const float> weights,
                        const RangeSearch& options) {
-  Lanes low = Lanes::Zero(), high = Lanes::Zero();
-  for (const Lanes& column : values) {
-    low = low.min(column);
-    high = high.max(column);
-  }
-  const auto fit = [&](float factor) {
-    PanelGrid grid;
-    for (std::size_t i = 0; i < kLanes; ++i)
-      grid[i] = fit_affine(lane(low, i) * factor, lane(high, i) * factor, options.bits,
-                           options.symmetric, options.symmetric);
-    return grid;
-  };
-  PanelGrid best = fit(1.0F);
-  if (options.candidates <= 0) return best;
+  const PanelGrid from_all = widest(values, options);
+  if (options.candidates <= 0) return from_all;
 
-  Lanes best_error = weighted_error(values, weights, best);
+  Search search(values, weights, from_all);
+  search.consider(1.0F, 0);
   for (int c = 0; c <= options.candidates; ++c) {
     const float step = static_cast<float>(c) / static_cast<float>(options.candidates);
-    const PanelGrid grid = fit(1.0F - options.max_shrink * step);
-    for (int shift = options.symmetric ? 0 : -1; shift <= (options.symmetric ? 0 : 1); ++shift) {
-      const PanelGrid candidate = shifted_zero(grid, shift);
-      keep_better(candidate, weighted_error(values, weights, candidate), best, best_error);
-    }
+    for (const int shift : {0, -1, 1})
+      if ((c != 0 || shift != 0) && (shift == 0 || !options.symmetric))
+        search.consider(1.0F - options.max_shrink * step, shift);
   }
-  return best;
+  return search.best();
 }
 
 }  // namespace qeff::calib

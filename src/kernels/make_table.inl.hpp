@@ -13,6 +13,7 @@
 #include "kernels/bodies/rms_norm.inl.hpp"
 #include "kernels/bodies/roof.inl.hpp"
 #include "kernels/bodies/rope.inl.hpp"
+#include "kernels/bodies/rounding_errors.inl.hpp"
 #include "qeff/kernels/table.hpp"
 
 namespace qeff::kernels {
@@ -36,6 +37,7 @@ constexpr KernelTable make_table() noexcept {
           .attention_scratch = &Attention<S>::scratch,
           .attention = &Attention<S>::run,
           .subtract_products = &PanelUpdate<S>::run,
+          .rounding_errors = &RoundingErrors<S>::run,
           .column_panel_bytes = &ColumnProducts<S>::bytes,
           .pack_columns = &ColumnProducts<S>::pack,
           .add_column_products = &ColumnProducts<S>::add,

@@ -107,6 +107,12 @@ inline constexpr std::size_t kRoofUnit = 2 * kPanel * kRoofDepth;
 /// Bytes of operands the roof loops need.
 inline constexpr std::size_t kRoofOperands = 32 * kRoofDepth;
 
+/// The grids that a group of 16 rows is rounded in, one each: x becomes scale * round(x / scale), which stays within
+/// first and last steps from zero.
+struct RoundingGrid {
+  float scale[kPanel], first[kPanel], last[kPanel];
+};
+
 struct KernelTable {
   Isa isa;
   bool multiplies_bf16;  ///< Products of bf16 are faster than those of float32.
@@ -163,6 +169,11 @@ struct KernelTable {
   /// one of each row of a panel of weights: what calibration corrects by.
   void (*subtract_products)(const float* source, std::size_t sources, const float* factors, std::size_t stride,
                             float* target, std::size_t targets) noexcept;
+
+  /// errors[c] = sum over j < columns of weights[j] * (values[j] - what grids[c] makes of it)^2; values[j], errors[c]:
+  /// 16 floats, one of each row of a panel. Divides by multiplying with 1 / scale. @pre |first|, |last| < 2^22
+  void (*rounding_errors)(const float* values, const float* weights, std::size_t columns, const RoundingGrid* grids,
+                          std::size_t count, float* errors) noexcept;
 
   /// Bytes of a panel of pack_columns, a multiple of 64.
   std::size_t (*column_panel_bytes)(std::size_t rows) noexcept;
