@@ -252,7 +252,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--kv-cache", default="bf16", help="of qeff: bf16, int8, f32")
     parser.add_argument("--tests", default=TESTS, help=f"default: {TESTS}")
     parser.add_argument("--batch", default="1", help="sequences at once, between commas")
-    parser.add_argument("--openvino", default="", help="bits between commas: 4, 8, 16")
+    parser.add_argument(
+        "--openvino", default="", help="bits between commas: 4, 8, 16; 4f: float activations"
+    )
     parser.add_argument("--openvino-group-size", type=int, default=64)
     parser.add_argument("--torch", default="", help="types between commas: bfloat16, float32")
     parser.add_argument(
@@ -276,7 +278,9 @@ def _workers(options: argparse.Namespace, folder: str, threads: int) -> list[Con
     wanted: list[tuple[str, ...]] = []  # library, kind, script, arguments behind the directory
     group = str(options.openvino_group_size)
     for bits in _parts(options.openvino):
-        kind = "bf16" if bits == "16" else f"int{bits}"
+        kind = "bf16" if bits == "16" else f"int{bits.rstrip('f')}"
+        if bits.endswith("f"):
+            kind += ", float activations"
         wanted.append(("OpenVINO", kind, "openvino_llm.py", bits, group, str(threads)))
     wanted += [
         ("torch", dtype, "torch_llm.py", dtype, str(threads)) for dtype in _parts(options.torch)

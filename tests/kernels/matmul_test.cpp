@@ -143,12 +143,12 @@ TEST_P(MatmulOnIsa, AccumulatorsEqualThoseOfThePortableKernels) {
 TEST_P(MatmulOnIsa, BytesDoNotDependOnThreadsOrRowsInTheCall) {
   Executor two(2);
   for (const Scheme scheme : test::kSchemes) {
-    const Problem p = test::random_problem(scheme, 70, 130, 256, 64);
+    const Problem p = test::random_problem(scheme, 100, 130, 256, 64);
     const auto serial_y = run(p, serial);
     const auto parallel_y = run(p, two);
     ASSERT_EQ(0, std::memcmp(serial_y.data(), parallel_y.data(), serial_y.size() * sizeof(float)));
     std::vector<float> row(p.n);  // one row alone gives the bytes it has in a batch
-    for (const std::size_t m : {0u, 41u, 69u}) {
+    for (const std::size_t m : {0u, 41u, 99u}) {
       matmul({p.x.data() + m * p.k, 1, p.k}, p.packed.view, {row.data(), 1, p.n}, {}, serial);
       ASSERT_EQ(0, std::memcmp(row.data(), serial_y.data() + m * p.n, p.n * sizeof(float)))
           << static_cast<int>(scheme) << " row " << m;

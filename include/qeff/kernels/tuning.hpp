@@ -21,7 +21,8 @@ namespace qeff::kernels {
 struct Tuning {
   std::size_t byte_rows = 16;      ///< AVX2, int8: up to so many rows, products of bytes; beyond, of 16-bit words.
   std::size_t nibble_rows = 4;     ///< ISAs with tiles, 4-bit by int8: up to so many rows, vectors; beyond, tiles.
-  std::size_t decode_rows = 48;    ///< AVX-512 VNNI, 4-bit by int8: up to so many rows, nibbles; beyond, decoded bytes.
+  std::size_t decode_rows = 48;    ///< AVX-512 VNNI, 4-bit by int8: up to so many rows, nibbles; beyond, decoded
+                                   ///< bytes. By bf16: up to twice as many; beyond, decoded words of 16 bits.
   std::size_t parallel_work = 200'000;  ///< Products below which handing work to another thread costs more than it saves.
   std::size_t part_work = 1'000'000;    ///< Products of one part of a large matmul, which no thread waits for long.
   std::size_t activation_bytes = std::size_t{4} << 20;  ///< Prepared activations of one pass over the weights.

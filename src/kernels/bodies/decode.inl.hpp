@@ -30,6 +30,14 @@ struct Decode {
         S::store_bytes(out + l * 64, S::lookup_bytes(table, code));
       });
     }
+    each_zeroed_line(w, panel, [&](std::size_t l, Bytes code, Bytes zero) QEFF_INLINE_LAMBDA {
+      S::store_bytes(out + l * 64, S::sub(code, zero));
+    });
+  }
+
+  /// use(line, its codes, their zero points) for all lines of a panel of u4; a byte each. @pre as expand_nibbles
+  template <class Use>
+  QEFF_INLINE static void each_zeroed_line(const PackedView& w, std::size_t panel, Use&& use) noexcept {
     const std::size_t groups = w.groups();
     const std::size_t group_lines = groups == 1 ? w.k_padded() / 4 : w.group_size / 4;
     const std::uint8_t* zeros = w.zero_points + panel * groups * kPanel;
@@ -42,7 +50,7 @@ struct Decode {
     each_nibble_line(w, panel, [&](std::size_t l, Bytes code) QEFF_INLINE_LAMBDA {
       Bytes& of_unit = zero[l / 8 % 2];
       if (!whole_units || l % 8 == 0) of_unit = zero_at(l);
-      S::store_bytes(out + l * 64, S::sub(code, of_unit));
+      use(l, code, of_unit);
     });
   }
 
@@ -118,15 +126,6 @@ struct Decode {
     }
   }
 
- private:
-  enum Code { kI8, kU8, kU4, kCodebook, kE4M3, kE5M2 };
-
-  /// Line `l` of 4-bit codes, a byte each.
-  QEFF_INLINE static Bytes nibbles(const std::byte* codes, std::size_t l) noexcept {
-    const Bytes both = S::load_bytes(codes + (l / 16) * 512 + (l % 8) * 64);
-    return l % 16 < 8 ? S::low_nibbles(both) : S::high_nibbles(both);
-  }
-
   /// use(line, its codes) for every line of a panel, two at a time as they share their bytes.
   template <class Use>
   QEFF_INLINE static void each_nibble_line(const PackedView& w, std::size_t panel, Use&& use) noexcept {
@@ -137,6 +136,15 @@ struct Decode {
         use(l, S::low_nibbles(both));
         use(l + 8, S::high_nibbles(both));
       }
+  }
+
+ private:
+  enum Code { kI8, kU8, kU4, kCodebook, kE4M3, kE5M2 };
+
+  /// Line `l` of 4-bit codes, a byte each.
+  QEFF_INLINE static Bytes nibbles(const std::byte* codes, std::size_t l) noexcept {
+    const Bytes both = S::load_bytes(codes + (l / 16) * 512 + (l % 8) * 64);
+    return l % 16 < 8 ? S::low_nibbles(both) : S::high_nibbles(both);
   }
 
   /// One line of 4 reduction indices: 16 dwords of 4 codes, one dword a column.

@@ -35,9 +35,9 @@ class Gemm {
  public:
   static std::size_t scratch_bytes(const PackedView& w, std::size_t rows) noexcept {
     const std::size_t k = w.k_padded();
+    if (decodes_words(w, rows)) return kPanels * (k / 4 * 128);
     if (w.activations != Activations::int8) return kPanels * Decode<S>::float_panel_bytes(w.activations, k);
-    const std::size_t lines = Rows<S>::form(w, rows) == RowForm::words ? k / 4 * (64 + 128) : k / 4 * 64;
-    return kPanels * lines;
+    return kPanels * (Rows<S>::form(w, rows) == RowForm::words ? k / 4 * (64 + 128) : k / 4 * 64);
   }
 
   /// What multiplies `rows` rows, for people to read.
@@ -46,7 +46,7 @@ class Gemm {
       case RowForm::quantized: return kPanels > 1 && !streams_groups(w, rows) ? "int8 tiles" : "int8 lines";
       case RowForm::words: return "int8 lines as words";
       case RowForm::nibbles: return "4-bit lines";
-      case RowForm::nibble_words: return "4-bit lines by 16 bits";
+      case RowForm::nibble_words: return decodes_words(w, rows) ? "4-bit codes decoded to 16 bits" : "4-bit lines by 16 bits";
       case RowForm::floats: break;
     }
     if (streams_pairs(w, rows)) return w.format == WeightFormat::bf16 ? "bf16 lines" : "decoded in registers";
@@ -73,12 +73,10 @@ class Gemm {
           break;
         case RowForm::nibbles: Grouped<S, ByteProducts<S>>::panels(args, m_begin, m_end, p, panels); break;
         case RowForm::nibble_words:
-          if constexpr (S::kNibbleWords) {
-            if (args.weights->format == WeightFormat::cb4)
-              Grouped<S, WordProducts<S, CodebookWords<S>>>::panels(args, m_begin, m_end, p, panels);
-            else
-              Grouped<S, WordProducts<S, PlainWords<S>>>::panels(args, m_begin, m_end, p, panels);
-          }
+          if (args.weights->format == WeightFormat::cb4)
+            nibble_words<CodebookWords<S>>(args, m_begin, m_end, p, panels, scratch);
+          else
+            nibble_words<PlainWords<S>>(args, m_begin, m_end, p, panels, scratch);
           break;
         case RowForm::floats:
           if (args.rows <= kDirectRows)
@@ -101,6 +99,13 @@ class Gemm {
     return w.format == WeightFormat::i8 && rows <= kStreamingRows && w.groups() > 1 && w.group_size % kNibbleUnit == 0;
   }
 
+  /// Many rows of activations of 16 bits: a panel of 4-bit codes becomes words once, which costs twice what bytes do.
+  static bool decodes_words([[maybe_unused]] const PackedView& w, [[maybe_unused]] std::size_t rows) noexcept {
+    if constexpr (S::kNibbleWords && S::kDecodesNibbles)
+      return rows / 2 > tuning().decode_rows && Rows<S>::form(w, rows) == RowForm::nibble_words;
+    return false;
+  }
+
   // --- integers --------------------------------------------------------------------------------
 
   /// The signed bytes of panels [p, p + panels): as they are packed, or decoded into scratch.
@@ -118,8 +123,8 @@ class Gemm {
     const std::byte* b = signed_bytes(w, p, panels, scratch);
     if constexpr (kVectors)
       if (w.format == WeightFormat::i8 && args.rows <= kStreamedRows)
-        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, b);
-    int8_rows<Tile>(args, m_begin, m_end, p, panels, b);
+        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, b, 1.0f);
+    int8_rows<Tile>(args, m_begin, m_end, p, panels, b, Decode<S>::codebook_step(w));
   }
 
   /// kWide means signed codes and one panel at a time.
@@ -128,19 +133,34 @@ class Gemm {
     const PackedView& w = *args.weights;
     std::byte* words = scratch + w.k_padded() * kPanel;
     WideTile<S>::widen(signed_bytes(w, p, 1, scratch), w.k_padded() / 4, words);
-    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words);
+    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words, Decode<S>::codebook_step(w));
   }
 
-  /// All rows with the panels at b, in the form that tile T takes.
+  template <class Codes>
+  static void nibble_words(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
+                           std::size_t panels, [[maybe_unused]] std::byte* scratch) noexcept {
+    if constexpr (S::kNibbleWords && S::kDecodesNibbles) {
+      const PackedView& w = *args.weights;
+      if (decodes_words(w, args.rows)) {
+        const Codes codes(w);
+        for (std::size_t i = 0; i < panels; ++i) codes.expand(w, p + i, scratch + i * (w.k_padded() / 4 * 128));
+        return int8_rows<WideTile<S>>(args, m_begin, m_end, p, panels, scratch, codes.step);
+      }
+    }
+    if constexpr (S::kNibbleWords) Grouped<S, WordProducts<S, Codes>>::panels(args, m_begin, m_end, p, panels);
+  }
+
+  /// All rows with the panels at b, in the form that tile T takes. step: what a product of 1 and 1 stands for before
+  /// the scales.
   template <class T>
   static void int8_rows(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                        std::size_t panels, const std::byte* b) noexcept {
+                        std::size_t panels, const std::byte* b, float step) noexcept {
     constexpr std::size_t kBlock = T::kDotRows * kPanel;
     const PackedView& w = *args.weights;
     const std::size_t all_lines = w.k_padded() / 4, groups = w.groups(), pitch = Rows<S>::bytes(w, args.rows);
     alignas(64) float block[T::kPanels * kBlock];
     alignas(64) float scales[T::kPanels * kPanel];
-    TakeGroup<T> take(args, p, panels, block, scales);
+    TakeGroup<T> take(args, p, panels, step, block, scales);
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
       const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
       const auto* a = reinterpret_cast<const typename T::Act*>(args.a + m * pitch);
@@ -160,6 +180,8 @@ class Gemm {
   template <class T>
   struct TakeGroup {
     alignas(64) static constexpr float kZeros[T::kPanels * T::kDotRows * kPanel] = {};
+    /// Where codes were taken as unsigned, sums come with the rows: see RowForm::quantized.
+    static constexpr bool kAddsSums = S::kUnsignedCodes && std::is_same_v<typename T::Act, typename S::ActI8>;
 
     const GemmArgs& args;
     const bool hands_out;
@@ -171,7 +193,7 @@ class Gemm {
     const float* a_scale = nullptr;
     const float* before = nullptr;  ///< block, or zeros for the first group
 
-    TakeGroup(const GemmArgs& all, std::size_t first_panel, std::size_t panel_count, float* totals,
+    TakeGroup(const GemmArgs& all, std::size_t first_panel, std::size_t panel_count, float product, float* totals,
               float* group_scales) noexcept
         : args(all),
           hands_out(all.accumulators != nullptr),
@@ -179,7 +201,7 @@ class Gemm {
           panels(panel_count),
           groups(all.weights->groups()),
           pitch(Rows<S>::bytes(*all.weights, all.rows)),
-          step(S::set1(Decode<S>::codebook_step(*all.weights))),
+          step(S::set1(product)),
           block(totals),
           scales(group_scales) {}
 
@@ -187,7 +209,7 @@ class Gemm {
     QEFF_INLINE void begin(std::size_t first_row, std::size_t g) noexcept {
       const PackedView& w = *args.weights;
       m = first_row, group = g;
-      if constexpr (S::kUnsignedCodes) row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
+      if constexpr (kAddsSums) row_sum = args.a + m * pitch + w.k_padded() * sizeof(typename S::ActI8) + g * sizeof(std::int32_t);
       a_scale = args.a_scales + m * groups + g;
       for (std::size_t i = 0; i < panels; ++i)
         S::store(scales + i * kPanel, S::mul(Decode<S>::scales(w, ((panel + i) * groups + g) * kPanel), step));
@@ -195,7 +217,7 @@ class Gemm {
     }
 
     QEFF_INLINE void operator()(std::size_t p, std::size_t r, I32 sums) const noexcept {
-      if constexpr (S::kUnsignedCodes) sums = S::add(sums, S::set1(Rows<S>::group_sum(row_sum + r * pitch, 0)));
+      if constexpr (kAddsSums) sums = S::add(sums, S::set1(Rows<S>::group_sum(row_sum + r * pitch, 0)));
       if (hands_out) {
         if (group == args.group) store_accumulators<S>(args, m + r, panel + p, sums);
         return;

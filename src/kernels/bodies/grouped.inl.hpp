@@ -163,6 +163,15 @@ struct PlainWords {
     even = S::template even_nibbles<kHigh>(both);
     odd = S::template odd_nibbles<kHigh>(both);
   }
+
+  /// A panel as WideTile takes it, without its zero points.
+  void expand(const PackedView& w, std::size_t panel, std::byte* out) const noexcept {
+    Decode<S>::each_zeroed_line(w, panel, [&](std::size_t l, typename S::Bytes code, typename S::Bytes zero) QEFF_INLINE_LAMBDA {
+      const auto zeros = S::template even_nibbles<false>(zero);
+      S::store_words(out + l * 128, S::sub(S::template even_nibbles<false>(code), zeros));
+      S::store_words(out + l * 128 + 64, S::sub(S::template odd_nibbles<false>(code), zeros));
+    });
+  }
 };
 
 /// cb4: round(kCodebookWord value / largest value).
@@ -181,6 +190,16 @@ struct CodebookWords {
   template <bool kHigh>
   QEFF_INLINE void words(typename S::Bytes both, typename S::Words& even, typename S::Words& odd) const noexcept {
     S::template look_up_words<kHigh>(table, both, even, odd);
+  }
+
+  /// A panel as WideTile takes it.
+  void expand(const PackedView& w, std::size_t panel, std::byte* out) const noexcept {
+    Decode<S>::each_nibble_line(w, panel, [&](std::size_t l, typename S::Bytes code) QEFF_INLINE_LAMBDA {
+      typename S::Words even, odd;
+      words<false>(code, even, odd);
+      S::store_words(out + l * 128, even);
+      S::store_words(out + l * 128 + 64, odd);
+    });
   }
 };
 

@@ -1,6 +1,6 @@
 /// @file
-/// The register tile of signed codes widened to words (16 bits), for policies where a product of words
-/// takes fewer instructions than one of bytes; a panel is widened once for many rows.
+/// The register tile of signed codes widened to words (16 bits), once a panel for many rows: for activations of 16
+/// bits, and where a product of words takes fewer instructions than one of bytes.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace qeff::kernels {
 /// See VectorTile.
 template <class S>
 struct WideTile {
-  static constexpr std::size_t kDotRows = S::kRows, kPanels = 1, kLineBytes = 128;
+  static constexpr std::size_t kDotRows = S::kRows, kPanels = S::kPanels, kLineBytes = 128;
   using Act = std::int16_t;
 
   /// Lines of a panel of signed bytes to the form int8 takes.
@@ -25,26 +25,34 @@ struct WideTile {
   }
 
   template <class Take>
-  QEFF_INLINE static void int8(const Act* a, std::size_t a_stride, const std::byte* b, std::size_t /*b_pitch*/,
-                               std::size_t /*panels*/, std::size_t lines, std::size_t rows,
-                               const Take& take) noexcept {
-    by_rows<kDotRows>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { int8_rows<kR>(a, a_stride, b, lines, take); });
+  QEFF_INLINE static void int8(const Act* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
+                               std::size_t panels, std::size_t lines, std::size_t rows, const Take& take) noexcept {
+    by_tile<kDotRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
+      int8_rows<kR, kP>(a, a_stride, b, b_pitch, lines, take);
+    });
   }
 
  private:
-  template <int kR, class Take>
-  static void int8_rows(const Act* a, std::size_t a_stride, const std::byte* b, std::size_t lines,
-                        const Take& take) noexcept {
-    typename S::I32 sums[kR];
-    for (auto& s : sums) s = S::set1(std::int32_t{0});
+  template <int kR, int kP, class Take>
+  static void int8_rows(const Act* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch, std::size_t lines,
+                        const Take take) noexcept {
+    typename S::I32 sums[kP][kR];
+    for (auto& of_panel : sums)
+      for (auto& s : of_panel) s = S::set1(std::int32_t{0});
     for (std::size_t k = 0; k < lines * 4; k += 2) {
-      const auto words = S::load_words(b + k * 32);
+      typename S::Words words[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) words[p] = S::load_words(b + static_cast<std::size_t>(p) * b_pitch + k * 32);
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r)
-        sums[r] = S::dot_words(sums[r], a + static_cast<std::size_t>(r) * a_stride + k, words);
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p)
+          sums[p][r] = S::dot_words(sums[p][r], a + static_cast<std::size_t>(r) * a_stride + k, words[p]);
     }
 #pragma GCC unroll 16
-    for (int r = 0; r < kR; ++r) take(0, static_cast<std::size_t>(r), sums[r]);
+    for (int r = 0; r < kR; ++r)
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) take(static_cast<std::size_t>(p), static_cast<std::size_t>(r), sums[p][r]);
   }
 };
 

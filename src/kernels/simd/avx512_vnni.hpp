@@ -133,6 +133,9 @@ struct Avx512Vnni {
   static constexpr bool kDecodesNibbles = true;
   struct Words { __m512i v; };
 
+  QEFF_INLINE static Words load_words(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
+  QEFF_INLINE static void store_words(std::byte* p, Words w) noexcept { _mm512_storeu_si512(p, w.v); }
+  QEFF_INLINE static Words sub(Words a, Words b) noexcept { return {_mm512_sub_epi16(a.v, b.v)}; }
   template <bool kHigh>
   QEFF_INLINE static Words even_nibbles(Bytes b) noexcept {
     if constexpr (kHigh) b = {_mm512_srli_epi16(b.v, 4)};

@@ -29,6 +29,7 @@ inline __m512i _mm512_set1_epi16(int x) { return emulation::generate<__m512i, st
 inline __m512i _mm512_set1_epi32(int x) { return emulation::generate<__m512i, std::int32_t>([&](std::size_t) { return x; }); }
 inline __m512i _mm512_add_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, emulation::Add{}); }
 inline __m512i _mm512_sub_epi8(__m512i a, __m512i b) { return emulation::map<std::int8_t>(a, b, emulation::Sub{}); }
+inline __m512i _mm512_sub_epi16(__m512i a, __m512i b) { return emulation::map<std::int16_t>(a, b, emulation::Sub{}); }
 inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) { return emulation::map<std::int32_t>(a, b, emulation::Sub{}); }
 inline __m512i _mm512_and_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x & y; }); }
 inline __m512i _mm512_or_si512(__m512i a, __m512i b) { return emulation::map<std::uint64_t>(a, b, [](auto x, auto y) { return x | y; }); }
