@@ -20,8 +20,11 @@ class Search {
 
   /// The grid of `factor` times the widest range, its zero point `shift` codes off.
   void consider(float factor, int shift) {
-    tried_[count_] = {(scale_ * factor).max(std::numeric_limits<float>::min()),
-                      (zero_ + static_cast<float>(shift)).max(qmin_).min(qmax_)};
+    const Lanes zero = (zero_ + static_cast<float>(shift)).max(qmin_).min(qmax_);
+    kernels::RoundingGrid& grid = tried_[count_];
+    Lanes::Map(grid.scale) = (scale_ * factor).max(std::numeric_limits<float>::min());
+    Lanes::Map(grid.first) = qmin_ - zero;
+    Lanes::Map(grid.last) = qmax_ - zero;
     if (++count_ == kBatch) flush();
   }
 
@@ -32,31 +35,22 @@ class Search {
 
  private:
   static constexpr std::size_t kBatch = 12;
-  struct Grid {
-    Lanes scale, zero;
-  };
 
   void flush() {
-    std::array<kernels::RoundingGrid, kBatch> grids;
-    for (std::size_t c = 0; c < count_; ++c) {
-      Lanes::Map(grids[c].scale) = tried_[c].scale;
-      Lanes::Map(grids[c].first) = qmin_ - tried_[c].zero;
-      Lanes::Map(grids[c].last) = qmax_ - tried_[c].zero;
-    }
     std::array<Lanes, kBatch> errors;
-    kernels::active().rounding_errors(values_.front().data(), weights_.data(), values_.size(), grids.data(), count_,
+    kernels::active().rounding_errors(values_.front().data(), weights_.data(), values_.size(), tried_.data(), count_,
                                       errors.front().data());
     for (std::size_t c = 0; c < count_; ++c) keep_better(tried_[c], errors[c]);
     count_ = 0;
   }
 
   /// Takes over, lane by lane, what is better than the best so far.
-  void keep_better(const Grid& grid, const Lanes& error) {
+  void keep_better(const kernels::RoundingGrid& grid, const Lanes& error) {
     if (!(error < least_).any()) return;
     for (std::size_t i = 0; i < kLanes; ++i) {
       if (!(lane(error, i) < lane(least_, i))) continue;
-      best_[i].scale = lane(grid.scale, i);
-      best_[i].zero_point = static_cast<std::int32_t>(lane(grid.zero, i));
+      best_[i].scale = grid.scale[i];
+      best_[i].zero_point = best_[i].qmin - static_cast<std::int32_t>(grid.first[i]);
     }
     least_ = least_.min(error);
   }
@@ -67,7 +61,7 @@ class Search {
   Lanes scale_, zero_;  // of the widest range
   float qmin_, qmax_;
   Lanes least_ = Lanes::Constant(std::numeric_limits<float>::infinity());
-  std::array<Grid, kBatch> tried_;
+  std::array<kernels::RoundingGrid, kBatch> tried_;
   std::size_t count_ = 0;
 };
 

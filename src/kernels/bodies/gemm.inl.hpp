@@ -121,10 +121,11 @@ class Gemm {
                           std::size_t panels, std::byte* scratch) noexcept {
     const PackedView& w = *args.weights;
     const std::byte* b = signed_bytes(w, p, panels, scratch);
+    const float step = Decode<S>::codebook_step(w);
     if constexpr (kVectors)
-      if (w.format == WeightFormat::i8 && args.rows <= kStreamedRows)
-        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, b, 1.0f);
-    int8_rows<Tile>(args, m_begin, m_end, p, panels, b, Decode<S>::codebook_step(w));
+      if (w.format == WeightFormat::i8 && args.rows <= kPrefetchRows)
+        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, b, step);
+    int8_rows<Tile>(args, m_begin, m_end, p, panels, b, step);
   }
 
   /// kWide means signed codes and one panel at a time.

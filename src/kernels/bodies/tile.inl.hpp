@@ -17,7 +17,7 @@ namespace qeff::kernels {
 inline constexpr int kStreamingRows = 4;
 
 /// Up to so many rows, panels pass through the caches faster than anything but a request brings them.
-inline constexpr std::size_t kStreamedRows = 64;
+inline constexpr std::size_t kPrefetchRows = 64;
 
 /// How far ahead of where they read, streams of weights ask for them: a page.
 inline constexpr std::size_t kAhead = 4096;
@@ -48,8 +48,8 @@ QEFF_INLINE void by_tile(std::size_t rows, std::size_t panels, F&& f) noexcept {
   by_rows<kMost>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f.template operator()<kR, 1>(); });
 }
 
-/// kStreams: products of bytes ask for the weights they read next.
-template <class S, bool kStreams = false>
+/// kPrefetch: products of bytes ask for the weights they read next.
+template <class S, bool kPrefetch = false>
 struct VectorTile {
   static constexpr std::size_t kRows = S::kRows;        ///< Most rows of one call to f32 and bf16.
   static constexpr std::size_t kDotRows = S::kDotRows;  ///< Most rows of one call to int8.
@@ -105,7 +105,7 @@ struct VectorTile {
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
         const std::byte* from = b + static_cast<std::size_t>(p) * b_pitch + l * 64;
-        if constexpr (kStreams) prefetch(from, ahead(l * kLineBytes, b_pitch, kP));
+        if constexpr (kPrefetch) prefetch(from, ahead(l * kLineBytes, b_pitch, kP));
         codes[p] = S::load_codes(from);
       }
 #pragma GCC unroll 16
