@@ -40,7 +40,7 @@ InputStatistics Calibration::attn_out_inputs(const Linear& qkv) {
     wide_.reserve(slice.tokens() * 3 * model_.shape.hidden * sizeof(float));
     apply(qkv, rows(x_, slice), slice.tokens(), wide_.as<float>(), Activation::none, nullptr,
           team_);
-    attend(model_, slice, wide_.as<float>(), rows(context_, slice), scratch_, team_);
+    attend(model_, qkv, slice, wide_.as<float>(), rows(context_, slice), scratch_, team_);
   }
   return collect(context_);
 }

@@ -11,8 +11,8 @@
 namespace qeff::nn {
 namespace {
 
-constexpr std::size_t kFfnRows =
-    128;  // of a slice on one thread: block and weights stay in the cache
+/// Of a slice on one thread, at most: block and weights stay in the cache. A multiple of the rows of all tiles but one.
+constexpr std::size_t kFfnRows = 144, kFfnUnit = 24;
 
 void set_row(const EmbeddingTable& table, std::size_t row, float* x, std::size_t n) {
   if (table.values) {
@@ -64,8 +64,8 @@ AttentionScratch attention_scratch(const EncoderModel& model, std::size_t tokens
   return {kernel, kernel + bias};
 }
 
-void attend_head(const EncoderModel& model, std::size_t head, const float* qkv, std::size_t tokens,
-                 float* context, float* scratch) {
+void attend_head(const EncoderModel& model, std::size_t head, bool bf16, const float* qkv,
+                 std::size_t tokens, float* context, float* scratch) {
   const auto& shape = model.shape;
   const std::size_t hidden = shape.hidden, column = head * shape.head_dim();
   kernels::AttentionArgs args;
@@ -78,6 +78,7 @@ void attend_head(const EncoderModel& model, std::size_t head, const float* qkv, 
   args.tokens = tokens;
   args.head_dim = shape.head_dim();
   args.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim()));
+  args.bf16 = bf16;
   if (!model.distance_bias.empty()) {
     float* bias = scratch + attention_scratch(model, tokens).kernel;
     const std::size_t max = shape.max_positions();
@@ -91,7 +92,8 @@ void attend_head(const EncoderModel& model, std::size_t head, const float* qkv, 
 void feed_forward(const EncoderModel& model, const EncoderLayer& layer, float* x, std::size_t m,
                   AlignedBuffer& inner, Team team) {
   const std::size_t hidden = model.shape.hidden;
-  const std::size_t block = team.threads > 1 ? m : std::min(m, kFfnRows);
+  const std::size_t blocks = team.threads > 1 ? 1 : (m + kFfnRows - 1) / kFfnRows;
+  const std::size_t block = std::min(m, round_up((m + blocks - 1) / blocks, kFfnUnit));
   inner.reserve(block * model.shape.intermediate * sizeof(float));
   for (std::size_t row = 0; row < m; row += block) {
     const std::size_t rows = std::min(block, m - row);
@@ -144,8 +146,8 @@ void embed_tokens(const EncoderModel& model, const Slice& slice, float* x) {
   normalize_rows(model, model.embedding_norm, x, slice.tokens());
 }
 
-void attend(const EncoderModel& model, const Slice& slice, const float* qkv, float* context,
-            AlignedBuffer& scratch, Team team) {
+void attend(const EncoderModel& model, const Linear& projection, const Slice& slice,
+            const float* qkv, float* context, AlignedBuffer& scratch, Team team) {
   const std::size_t hidden = model.shape.hidden, heads = model.shape.heads;
   std::size_t longest = 0;
   for (std::size_t s = 0; s < slice.count; ++s)
@@ -153,10 +155,12 @@ void attend(const EncoderModel& model, const Slice& slice, const float* qkv, flo
   const std::size_t part = attention_scratch(model, longest).total;
   const std::size_t parts = std::min(team.threads, slice.count * heads);
   scratch.reserve(part * parts * sizeof(float));
+  // What is rounded already may be rounded again; a float32 model stays one.
+  const bool bf16 = projection.weights.activations != kernels::Activations::f32;
   const auto task = [&](std::size_t p) {
     for (std::size_t i = p; i < slice.count * heads; i += parts) {
       const std::size_t s = i / heads, row = slice.local(s);
-      attend_head(model, i % heads, qkv + row * 3 * hidden, slice.local(s + 1) - row,
+      attend_head(model, i % heads, bf16, qkv + row * 3 * hidden, slice.local(s + 1) - row,
                   context + row * hidden, scratch.as<float>() + p * part);
     }
   };
@@ -180,7 +184,7 @@ void forward(const EncoderModel& model, const Slice& slice, Workspace& w, Team t
   embed_tokens(model, slice, x);
   for (const EncoderLayer& layer : model.layers) {
     apply(layer.qkv, x, m, w.qkv.as<float>(), Activation::none, nullptr, team);
-    attend(model, slice, w.qkv.as<float>(), w.context.as<float>(), w.scratch, team);
+    attend(model, layer.qkv, slice, w.qkv.as<float>(), w.context.as<float>(), w.scratch, team);
     apply(layer.attn_out, w.context.as<float>(), m, x, Activation::none, x, team);
     normalize_rows(model, layer.attn_norm, x, m);
     feed_forward(model, layer, x, m, w.inner, team);

@@ -48,9 +48,9 @@ struct Workspace {
 /// x = norm(words + positions + types), (tokens, hidden).
 void embed_tokens(const EncoderModel& model, const Slice& slice, float* x);
 
-/// context = attention(q, k, v) of each sequence and head.
-void attend(const EncoderModel& model, const Slice& slice, const float* qkv, float* context,
-            AlignedBuffer& scratch, Team team);
+/// context = attention(q, k, v) of each sequence and head; q, k and v are what `projection` gave.
+void attend(const EncoderModel& model, const Linear& projection, const Slice& slice,
+            const float* qkv, float* context, AlignedBuffer& scratch, Team team);
 
 /// x = norm(x), m rows, in place.
 void normalize_rows(const EncoderModel& model, const Norm& norm, float* x, std::size_t m);

@@ -38,10 +38,11 @@ void run(const kernels::AttentionArgs& args) {
   table.attention(args, scratch.data);
 }
 
-/// Row i of the result in double, and how far float32 may be from it.
+/// Row i of the result in double, and how far float32, or bf16 where the kernels multiply it, may be from it.
 void expect_row(const kernels::AttentionArgs& a, std::size_t i) {
+  const double rounding = a.bf16 && kernels::active().multiplies_bf16 ? 0x1p-9 : 0.0;  // of q, k, v and the weights
   std::vector<double> p(a.tokens);
-  double most = -INFINITY, score_error = 0, sum = 0;
+  double most = -INFINITY, score_error = 0, rounded_score = 0, sum = 0;
   for (std::size_t j = 0; j < a.tokens; ++j) {
     double dot = 0, magnitude = 0;
     for (std::size_t d = 0; d < a.head_dim; ++d) {
@@ -53,9 +54,11 @@ void expect_row(const kernels::AttentionArgs& a, std::size_t i) {
     most = std::max(most, p[j]);
     const double rounded = std::isinf(b) ? 0.0 : std::abs(p[j]) + std::abs(b);
     score_error = std::max(score_error, magnitude * a.scale * static_cast<double>(a.head_dim + 2) + rounded);
+    rounded_score = std::max(rounded_score, magnitude * a.scale * 2 * rounding);
   }
   for (double& e : p) sum += e = std::exp(e - most);
-  const double relative = 0x1p-23 * (2 * score_error + std::min(88.0, std::abs(most)) + static_cast<double>(a.tokens) + 24);
+  const double relative = 0x1p-23 * (2 * score_error + std::min(88.0, std::abs(most)) + static_cast<double>(a.tokens) + 24) +
+                          2 * rounded_score + 2 * rounding;
   for (std::size_t d = 0; d < a.head_dim; ++d) {
     double value = 0, magnitude = 0;
     for (std::size_t j = 0; j < a.tokens; ++j) {
@@ -87,6 +90,22 @@ TEST_P(AttentionOnIsa, LargeScoresNeitherOverflowNorBecomeNan) {
   const AttentionProblem p(21, 32, 30.0f);
   run(p.args(true));
   expect_right(p.args(true));
+}
+
+TEST_P(AttentionOnIsa, MayBeRoundedToBf16WhereThatIsMultiplied) {
+  for (const std::size_t tokens : {1u, 2u, 15u, 17u, 33u, 70u})
+    for (const std::size_t head_dim : {1u, 3u, 17u, 32u, 64u})
+      for (const bool with_bias : {false, true}) {
+        const AttentionProblem p(tokens, head_dim);
+        auto args = p.args(with_bias);
+        run(args);
+        const std::vector<float> floats(p.out.data, p.out.data + tokens * head_dim);
+        args.bf16 = true;
+        run(args);
+        expect_right(args);
+        const bool same = std::equal(floats.begin(), floats.end(), p.out.data);
+        EXPECT_EQ(same, !kernels::active().multiplies_bf16) << tokens << " tokens, head_dim " << head_dim;
+      }
 }
 
 TEST_P(AttentionOnIsa, MaskedKeysDoNotCount) {

@@ -44,9 +44,14 @@ TEST(Math, ExpOutsideItsRangeIsTheNearestEndAndNanStaysNan) {
   EXPECT_EQ(exp_of(0), 1.0f);
 }
 
-TEST(Math, NormalCdfIsWithinThreeE7) {
+TEST(Math, NormalCdfIsWithinTwoE7AndSaturatesExactly) {
   for (const float x : sweep(-12, 12))
-    ASSERT_NEAR(cdf_of(x), 0.5 * std::erfc(-static_cast<double>(x) / std::sqrt(2.0)), 3e-7) << x;
+    ASSERT_NEAR(cdf_of(x), 0.5 * std::erfc(-static_cast<double>(x) / std::sqrt(2.0)), 2e-7) << x;
+  for (const float x : {5.52f, 12.0f, 1e30f, INFINITY}) {
+    EXPECT_EQ(cdf_of(x), 1.0f) << x;
+    EXPECT_EQ(cdf_of(-x), 0.0f) << x;
+  }
+  EXPECT_TRUE(std::isnan(cdf_of(NAN)));
 }
 
 TEST(Math, RoundingToBf16IsToNearestEven) {

@@ -1,6 +1,6 @@
 /// @file
-/// exp, erf and the activations made of them, over the policy. Errors against double on the range they
-/// are used on: exp 2 ulp, normal_cdf 3e-7 absolute (tests/kernels/math_test.cpp).
+/// exp, the normal distribution and the activations made of them, over the policy. Errors against double on the range they
+/// are used on: exp 2 ulp, normal_cdf 2e-7 absolute (tests/kernels/math_test.cpp).
 #pragma once
 
 #include <cstdint>
@@ -33,22 +33,21 @@ struct Math {
     return S::as_f32(S::add(S::as_i32(p), S::template shl<23>(n)));
   }
 
-  /// (1 + erf(x / sqrt 2)) / 2, the normal distribution function.
-  /// Source: Abramowitz and Stegun, formula 7.1.26.
+  /// (1 + erf(x / sqrt 2)) / 2, the normal distribution function: exactly 0 and 1 from -5.52 and 5.52 on.
+  /// 1/2 + x p(x^2) / q(x^2), both of degree 5, fitted to the least largest error (8e-9) on the range x is clamped to.
   QEFF_INLINE static F32 normal_cdf(F32 x) noexcept {
-    const auto sign = S::and_(S::as_i32(x), S::set1(static_cast<std::int32_t>(0x80000000)));
-    const F32 z = S::mul(abs(x), S::set1(0.70710678f));
-    const F32 t = S::div(S::set1(1.0f), S::fma(z, S::set1(0.3275911f), S::set1(1.0f)));
-    F32 p = S::set1(1.061405429f);
-    p = S::fma(p, t, S::set1(-1.453152027f));
-    p = S::fma(p, t, S::set1(1.421413741f));
-    p = S::fma(p, t, S::set1(-0.284496736f));
-    p = S::fma(p, t, S::set1(0.254829592f));
-    p = S::mul(p, t);
-    const F32 tail = S::mul(p, exp(S::sub(S::set1(0.0f), S::mul(z, z))));
-    const F32 erf = S::sub(S::set1(1.0f), tail);
-    const F32 signed_erf = S::as_f32(S::or_(S::as_i32(erf), sign));
-    return S::fma(signed_erf, S::set1(0.5f), S::set1(0.5f));
+    constexpr float kEnd = 5.52f;
+    constexpr float kP[] = {2.26255867e-8f, 6.35192373e-6f, 1.69786916e-4f, 4.68296045e-3f, 3.39537784e-2f, 3.98942232e-1f};
+    constexpr float kQ[] = {1.19388585e-6f, 7.39207244e-5f, 1.88989507e-3f, 2.87024714e-2f, 2.51775384e-1f, 1.0f};
+    x = S::min(S::set1(kEnd), S::max(S::set1(-kEnd), x));  // in this order NaN stays NaN
+    const F32 square = S::mul(x, x);
+    F32 p = S::set1(kP[0]), q = S::set1(kQ[0]);
+#pragma GCC unroll 5
+    for (int i = 1; i < 6; ++i) {
+      p = S::fma(p, square, S::set1(kP[i]));
+      q = S::fma(q, square, S::set1(kQ[i]));
+    }
+    return S::add(S::div(S::mul(x, p), q), S::set1(0.5f));
   }
 
   QEFF_INLINE static F32 abs(F32 x) noexcept {
