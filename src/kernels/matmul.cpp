@@ -115,7 +115,8 @@ void multiply(const Rows& x, const PackedView& w, MatrixView<float> y, const Epi
                         .bias = epilogue.bias,
                         .activation = static_cast<std::uint8_t>(epilogue.activation),
                         .residual = epilogue.residual ? epilogue.residual + m * epilogue.residual_stride : nullptr,
-                        .residual_stride = epilogue.residual_stride};
+                        .residual_stride = epilogue.residual_stride,
+                        .threads = executor.threads()};
     multiply(t, args, rows, executor);
   }
 }

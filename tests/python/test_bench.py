@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,13 @@ class Fake:
         self.closed = True
 
 
-def measure(fakes: list[Fake], libraries: list[str], plan: Plan = QUICK) -> list[Row]:
-    listed = [contender(f.name, lib) for f, lib in zip(fakes, libraries, strict=True)]
+def measure(
+    fakes: list[Fake], libraries: list[str], plan: Plan = QUICK, loose: tuple[str, ...] = ()
+) -> list[Row]:
+    listed = [
+        replace(contender(f.name, lib), held=f.name not in loose)
+        for f, lib in zip(fakes, libraries, strict=True)
+    ]
     by_name = {f.name: f for f in fakes}
     cases = iter([("any", {"name": "work"})])
     rows, _ = run_cases(
@@ -343,6 +349,7 @@ def document() -> dict[str, Any]:
         row("peer", "peer a", 0.002),
         row("peer", "peer b", 0.0005, accurate=False),
         row("peer", "peer c", None, reason="not | installed", error=None),
+        row("peer", "peer d", 0.0005, held=False),
     ]
     return {
         "kind": "kernels",
@@ -359,7 +366,19 @@ def test_markdown_names_the_best_right_peer_and_shows_reasons() -> None:
     table = report.full_table(document())
     assert "| w | peer b | result too far off | 500 µs | 500 µs | (2,000) |" in table
     assert "not \\| installed" in table
-    assert "All held to avx2, except that ONNX Runtime" in report.to_markdown(document())
+    assert "| w | peer d | not held | 500 µs |" in table
+    assert "except those no ratio is to: ONNX Runtime" in report.to_markdown(document())
+
+
+def test_no_ratio_is_to_a_peer_that_no_switch_holds() -> None:
+    assert machine.is_held("ONNX Runtime int8", None)
+    assert not machine.is_held("ONNX Runtime int8", "avx2")
+    assert machine.is_held("OpenVINO 4-bit, int8 inputs", "avx2")
+    calls: list[str] = []
+    times = {"own": 2.0, "loose": 1.0, "held": 4.0}
+    fakes = [Fake(name, calls, [time] * 3) for name, time in times.items()]
+    rows = measure(fakes, ["qeff", "peer", "peer"], loose=("loose",))
+    assert [row.ratio for row in rows] == [2.0, 4.0, 1.0]
 
 
 def test_marked_places_are_replaced_again_and_again() -> None:

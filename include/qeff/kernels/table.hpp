@@ -26,6 +26,7 @@ struct GemmArgs {
   std::size_t residual_stride = 0;
   std::int32_t* accumulators = nullptr;  ///< If set: raw int32 sums of `group`, (m, n), instead of y.
   std::size_t group = 0;
+  std::size_t threads = 1;           ///< That take parts of one size in turns: no result depends on it.
 };
 
 /// Scaled dot-product attention of one sequence and one head.

@@ -41,6 +41,7 @@ class Contender:
         precision: name of the tolerance its results are held to.
         arguments: handed to the function.
         formats: names of the cases it takes part in; empty: all.
+        held: whether it uses no more than the instruction set that was asked for.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Contender:
     precision: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ()
+    held: bool = True
 
     def takes(self, case_format: str) -> bool:
         """Whether it takes part in cases of a format."""

@@ -14,6 +14,7 @@ from ..cpu import cpu_info
 __all__ = [
     "NOT_HELD",
     "describe_machine",
+    "is_held",
     "last_level_cache",
     "rotation_bytes",
     "worker_environment",
@@ -32,9 +33,11 @@ _HELD = {
     "avx512_bf16": ("AVX512_CORE_BF16", "avx512", "AVX512"),
     "amx": ("AVX512_CORE_AMX", "avx512", "AVX512"),
 }
+# Contenders, by how their names begin, that no switch holds to an instruction set.
 NOT_HELD = {
     "ONNX Runtime": "has no switch: it uses all that the CPU has",
-    "OpenVINO": "holds its oneDNN; its own float32 product (MLAS) uses all that the CPU has",
+    "OpenVINO float32": "is a product of its own (MLAS), which uses all that the CPU has",
+    "OpenVINO FP8 weights": "is that product, of decoded weights",
 }
 
 
@@ -86,6 +89,11 @@ def worker_environment(threads: int, isa: str | None) -> dict[str, str]:
         "MKL_ENABLE_INSTRUCTIONS": ctranslate2,
         "CT2_FORCE_CPU_ISA": ctranslate2,
     }
+
+
+def is_held(contender: str, isa: str | None) -> bool:
+    """Whether a contender uses no more than ``isa``; anybody does if there is none."""
+    return isa is None or not contender.startswith(tuple(NOT_HELD))
 
 
 def describe_machine(threads: int, isa: str | None) -> dict[str, Any]:

@@ -53,11 +53,12 @@ def _figure_names(document: Document) -> list[str]:
 
 
 def best_peer(rows: Sequence[Document], case: str) -> Document | None:
-    """The fastest other library of a case whose result is right."""
+    """The fastest other library of a case that is right and held as asked."""
     right = [
         row
         for row in rows
-        if row["case"] == case and row["library"] != "qeff" and row["accurate"] and row["median_s"]
+        if row["case"] == case and row["library"] != "qeff" and row["median_s"]
+        if row["accurate"] and row.get("held", True)
     ]
     return min(right, key=lambda row: row["median_s"], default=None)
 
@@ -74,7 +75,7 @@ def facts_line(document: Document) -> str:
     )
     if machine["held_to"]:
         loose = "; ".join(f"{name} {why}" for name, why in machine["not_held"].items())
-        text += f" All held to {machine['held_to']}, except that {loose}."
+        text += f" All held to {machine['held_to']}, except those no ratio is to: {loose}."
     return text
 
 
@@ -109,7 +110,8 @@ def full_table(document: Document) -> str:
     lines = []
     for row in document["rows"]:
         wrong = row["error"] is not None and not row["accurate"]
-        note = row["reason"] or ("result too far off" if wrong else "")
+        loose = "" if row.get("held", True) else "not held"
+        note = row["reason"] or ("result too far off" if wrong else loose)
         figures = [_number(row["figures"].get(name)) for name in names]
         lines.append(
             [

@@ -53,6 +53,7 @@ class Row:
     rounds_s: list[float] = field(default_factory=list)
     error: float | None = None
     accurate: bool = False
+    held: bool = True
     weight_bytes: int | None = None
     ratio: float | None = None
     reason: str | None = None
@@ -113,10 +114,12 @@ def _prepare(row: Row, handle: Handle, case: Facts, tolerances: dict[str, float]
 
 
 def _finish(rows: list[Row]) -> None:
-    """Medians, and speed over that of the best other library whose result is right."""
+    """Medians, and speed over that of the best other library that is right and held as asked."""
     for row in rows:
         row.median_s = statistics.median(row.rounds_s) if row.rounds_s else None
-    peers = [r.median_s for r in rows if r.library != "qeff" and r.accurate and r.median_s]
+    peers = [
+        r.median_s for r in rows if r.library != "qeff" and r.accurate and r.held and r.median_s
+    ]
     for row in rows:
         if peers and row.median_s:
             row.ratio = min(peers) / row.median_s
@@ -141,6 +144,7 @@ def run_case(
     rows, seats = [], []
     for contender in contenders:
         row = Row(case["name"], contender.name, contender.library, contender.precision)
+        row.held = contender.held
         rows.append(row)
         handle = handles[contender.name]
         if isinstance(handle, Failed):

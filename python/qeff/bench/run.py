@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..cpu import thread_count
 from ..resolve import resolve_model
 from . import matmul, model
 from .contenders import Contender, open_handle
-from .machine import describe_machine, worker_environment
+from .machine import describe_machine, is_held, worker_environment
 from .peers import peers_of
 from .rounds import Plan, Row, run_cases
 
@@ -75,9 +75,11 @@ def _measure(
         peers_python=options.peers_python,
         environment=worker_environment(threads, options.isa),
     )
-    rows, versions = run_cases(
-        cases, options.choose(contenders), open_one, options.plan, tolerances, _say
-    )
+    chosen = [
+        replace(contender, held=is_held(contender.name, options.isa))
+        for contender in options.choose(contenders)
+    ]
+    rows, versions = run_cases(cases, chosen, open_one, options.plan, tolerances, _say)
     for row in rows:
         if row.median_s:
             row.figures = figures(row)

@@ -61,22 +61,25 @@ class Gemm {
       if (streams_pairs(*args.weights, args.rows)) return PairLines<S>::stream(args, m_begin, m_end, panel_begin, panel_end);
     for (std::size_t p = panel_begin; p < panel_end; p += kPanels) {
       const std::size_t panels = panel_end - p < kPanels ? panel_end - p : kPanels;
+      // What this thread decodes next: if all of them take turns, the parts of the others lie between.
+      const std::size_t in_turn = (panel_end - panel_begin) * (args.threads - 1);
+      const std::size_t next = p + kPanels < panel_end ? p + kPanels : p + kPanels + in_turn;
       switch (form) {
         case RowForm::quantized:
           if (streams_groups(*args.weights, args.rows))
-            Grouped<S, SignedProducts<S>>::panels(args, m_begin, m_end, p, panels);
+            signed_groups(args, m_begin, m_end, p, panels);
           else
-            int8_panels(args, m_begin, m_end, p, panels, scratch);
+            int8_panels(args, m_begin, m_end, p, panels, next, scratch);
           break;
         case RowForm::words:
-          if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, scratch);
+          if constexpr (S::kWide) wide_panel(args, m_begin, m_end, p, next, scratch);
           break;
         case RowForm::nibbles: Grouped<S, ByteProducts<S>>::panels(args, m_begin, m_end, p, panels); break;
         case RowForm::nibble_words:
           if (args.weights->format == WeightFormat::cb4)
-            nibble_words<CodebookWords<S>>(args, m_begin, m_end, p, panels, scratch);
+            nibble_words<CodebookWords<S>>(args, m_begin, m_end, p, panels, next, scratch);
           else
-            nibble_words<PlainWords<S>>(args, m_begin, m_end, p, panels, scratch);
+            nibble_words<PlainWords<S>>(args, m_begin, m_end, p, panels, next, scratch);
           break;
         case RowForm::floats:
           if (args.rows <= kDirectRows)
@@ -94,9 +97,10 @@ class Gemm {
     return false;
   }
 
-  /// Few rows of 8-bit codes in groups: the sums of all groups stay in registers.
+  /// Few rows of 8-bit codes in groups, or of a codebook: the sums of all groups stay in registers.
   static bool streams_groups(const PackedView& w, std::size_t rows) noexcept {
-    return w.format == WeightFormat::i8 && rows <= kStreamingRows && w.groups() > 1 && w.group_size % kNibbleUnit == 0;
+    if (rows > kStreamingRows || (w.groups() > 1 && w.group_size % kNibbleUnit != 0)) return false;
+    return w.format == WeightFormat::cb4 || (w.format == WeightFormat::i8 && w.groups() > 1);
   }
 
   /// Many rows of activations of 16 bits: a panel of 4-bit codes becomes words once, which costs twice what bytes do.
@@ -118,56 +122,69 @@ class Gemm {
   }
 
   static void int8_panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                          std::size_t panels, std::byte* scratch) noexcept {
+                          std::size_t panels, std::size_t next, std::byte* scratch) noexcept {
     const PackedView& w = *args.weights;
     const std::byte* b = signed_bytes(w, p, panels, scratch);
     const float step = Decode<S>::codebook_step(w);
     if constexpr (kVectors)
       if (w.format == WeightFormat::i8 && args.rows <= kPrefetchRows)
-        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, b, step);
-    int8_rows<Tile>(args, m_begin, m_end, p, panels, b, step);
+        return int8_rows<VectorTile<S, true>>(args, m_begin, m_end, p, panels, w.panels(), b, step);
+    int8_rows<Tile>(args, m_begin, m_end, p, panels, next, b, step);
+  }
+
+  static void signed_groups(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
+                            std::size_t panels) noexcept {
+    if (args.weights->format == WeightFormat::cb4)
+      Grouped<S, CodebookProducts<S>>::panels(args, m_begin, m_end, p, panels);
+    else
+      Grouped<S, SignedProducts<S>>::panels(args, m_begin, m_end, p, panels);
   }
 
   /// kWide means signed codes and one panel at a time.
   static void wide_panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                         std::byte* scratch) noexcept {
+                         std::size_t next, std::byte* scratch) noexcept {
     const PackedView& w = *args.weights;
     std::byte* words = scratch + w.k_padded() * kPanel;
     WideTile<S>::widen(signed_bytes(w, p, 1, scratch), w.k_padded() / 4, words);
-    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, words, Decode<S>::codebook_step(w));
+    int8_rows<WideTile<S>>(args, m_begin, m_end, p, 1, next, words, Decode<S>::codebook_step(w));
   }
 
   template <class Codes>
   static void nibble_words(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                           std::size_t panels, [[maybe_unused]] std::byte* scratch) noexcept {
+                           std::size_t panels, [[maybe_unused]] std::size_t next,
+                           [[maybe_unused]] std::byte* scratch) noexcept {
     if constexpr (S::kNibbleWords && S::kDecodesNibbles) {
       const PackedView& w = *args.weights;
       if (decodes_words(w, args.rows)) {
         const Codes codes(w);
         for (std::size_t i = 0; i < panels; ++i) codes.expand(w, p + i, scratch + i * (w.k_padded() / 4 * 128));
-        return int8_rows<WideTile<S>>(args, m_begin, m_end, p, panels, scratch, codes.step);
+        return int8_rows<WideTile<S>>(args, m_begin, m_end, p, panels, next, scratch, codes.step);
       }
     }
     if constexpr (S::kNibbleWords) Grouped<S, WordProducts<S, Codes>>::panels(args, m_begin, m_end, p, panels);
   }
 
-  /// All rows with the panels at b, in the form that tile T takes. step: what a product of 1 and 1 stands for before
-  /// the scales.
+  /// All rows with the panels at b, in the form that tile T takes. next: the panel whose codes are asked for meanwhile.
+  /// step: what a product of 1 and 1 stands for before the scales.
   template <class T>
   static void int8_rows(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
-                        std::size_t panels, const std::byte* b, float step) noexcept {
+                        std::size_t panels, std::size_t next, const std::byte* b, float step) noexcept {
     constexpr std::size_t kBlock = T::kDotRows * kPanel;
     const PackedView& w = *args.weights;
     const std::size_t all_lines = w.k_padded() / 4, groups = w.groups(), pitch = Rows<S>::bytes(w, args.rows);
     alignas(64) float block[T::kPanels * kBlock];
     alignas(64) float scales[T::kPanels * kPanel];
     TakeGroup<T> take(args, p, panels, step, block, scales);
+    const std::size_t last = w.panels() < next + T::kPanels ? w.panels() : next + T::kPanels, bytes = panel_bytes(w.format, w.k_padded());
+    Request codes(w.codes + next * bytes, next < last ? (last - next) * bytes : 0,
+                  groups * ((m_end - m_begin + T::kDotRows - 1) / T::kDotRows));
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
       const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
       const auto* a = reinterpret_cast<const typename T::Act*>(args.a + m * pitch);
       for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t l = g * w.group_size / 4, end = g + 1 == groups ? all_lines : l + w.group_size / 4;
         take.begin(m, g);
+        codes.go_on();
         T::int8(a + l * 4, pitch / sizeof *a, b + l * T::kLineBytes, all_lines * T::kLineBytes, panels, end - l, rows, take);
       }
       if (args.accumulators != nullptr) continue;

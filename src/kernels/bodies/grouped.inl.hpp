@@ -1,8 +1,8 @@
 /// @file
 /// Products of codes as they are stored, group by group, the sums of all groups in registers. 4-bit codes, exact in
 /// int32: without their zero points, sum a (q - z) = sum a q - z sum a, where the sums of a come with the prepared
-/// rows; or as integers that stand for the values of a codebook. 8-bit codes with few rows, which have no decoded
-/// panel to share.
+/// rows; or as integers that stand for the values of a codebook. With few rows, which have no decoded panel to share,
+/// 8-bit codes too.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,37 @@ enum class Extra {
   zero_point_products ///< The same, times the zero points of the columns.
 };
 
+/// Which of the two units of kNibbleUnit reduction indices that share their bytes.
+enum class Half { low, high, both };
+
+/// What all products of 4-bit codes have in common.
+template <class S>
+struct NibbleLines {
+  static constexpr int kRows = S::kDotRows;
+
+  /// The 8 lines from k on, in the low or the high nibbles.
+  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept {
+    return codes + k / kTileK * (kTileK * kPanel / 2);
+  }
+
+  /// use.operator()<kIsHigh>(its bytes of each panel, its reduction index from that of the first line on) for all lines,
+  /// a pair that shares its bytes at a time.
+  template <int kP, Half kHalf, class Use>
+  QEFF_INLINE static void each(const std::byte* lines, std::size_t panel_pitch, std::size_t distance, Use&& use) noexcept {
+    for (std::size_t l = 0; l < 8; ++l) {
+      typename S::Bytes bytes[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) {
+        const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
+        if constexpr (kHalf != Half::high) prefetch(from, distance);
+        bytes[p] = S::load_bytes(from);
+      }
+      if constexpr (kHalf != Half::high) use.template operator()<false>(bytes, l * 4);
+      if constexpr (kHalf != Half::low) use.template operator()<true>(bytes, (kHalf == Half::both ? kNibbleUnit : 0) + l * 4);
+    }
+  }
+};
+
 /// i8 by activations of 8 bits: RowForm::quantized.
 template <class S>
 struct SignedProducts {
@@ -36,13 +67,14 @@ struct SignedProducts {
   /// The lines of kNibbleUnit reduction indices from k on. @pre k is a multiple of it
   QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return codes + k * kPanel; }
 
-  /// sums += the 8 lines of each panel (panels `panel_pitch` bytes apart) times the activations at `a` (rows `pitch`
-  /// bytes apart). kHigh: in the high nibbles; no matter here. distance: to what will be read next.
-  template <int kR, int kP, bool kHigh>
-  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
+  /// The 8 lines of each half, of each panel (panels `panel_pitch` bytes apart), times the activations at `a` (rows
+  /// `pitch` bytes apart) are added: of 4-bit codes in the low nibbles to `low`, in the high ones to `high`. distance:
+  /// to what will be read next.
+  template <int kR, int kP, Half kHalf>
+  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&)[kP][kR], const std::byte* a, std::size_t pitch,
                             const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
-#pragma GCC unroll 8
-    for (std::size_t l = 0; l < 8; ++l) {
+#pragma GCC unroll 16
+    for (std::size_t l = 0; l < (kHalf == Half::both ? 16 : 8); ++l) {
       typename S::Bytes codes[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
@@ -50,24 +82,52 @@ struct SignedProducts {
         prefetch(from, distance);
         codes[p] = S::load_codes(from);
       }
+      add_line<kR, kP>(low, a + l * 4 * sizeof(Code), pitch, codes);
+    }
+  }
+
+  /// sums += a line of each panel times the activations at a.
+  template <int kR, int kP>
+  QEFF_INLINE static void add_line(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
+                                   const typename S::Bytes (&codes)[kP]) noexcept {
 #pragma GCC unroll 4
-      for (int r = 0; r < kR; ++r) {
-        const auto x = S::load_act(reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + l * 4);
+    for (int r = 0; r < kR; ++r) {
+      const auto x = S::load_act(reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch));
 #pragma GCC unroll 2
-        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot(sums[p][r], x, codes[p]);
-      }
+      for (int p = 0; p < kP; ++p) sums[p][r] = S::dot(sums[p][r], x, codes[p]);
     }
   }
 };
 
-/// What all products of 4-bit codes have in common.
+/// cb4 likewise, as integers: round(127 value / largest value).
 template <class S>
-struct NibbleLines {
-  static constexpr int kRows = S::kDotRows;
+struct CodebookProducts : NibbleLines<S> {
+  using Code = typename S::ActI8;
+  static constexpr Extra kExtra = SignedProducts<S>::kExtra;
+  static constexpr int kRows = kStreamingRows;
+  float step;
+  std::int8_t table[16];  ///< As S::load_codes gives signed bytes.
 
-  /// The 8 lines from k on, in the low or the high nibbles.
-  QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept {
-    return codes + k / kTileK * (kTileK * kPanel / 2);
+  explicit CodebookProducts(const PackedView& w) noexcept : step(Decode<S>::codebook_step(w)) {
+    Decode<S>::round_codebook(w, step, table);
+    if constexpr (S::kUnsignedCodes)
+      for (auto& value : table) value = static_cast<std::int8_t>(value ^ -128);
+  }
+
+  /// See SignedProducts.
+  template <int kR, int kP, Half kHalf>
+  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&high)[kP][kR], const std::byte* a,
+                            std::size_t pitch, const std::byte* lines, std::size_t panel_pitch,
+                            std::size_t distance) const noexcept {
+    const std::int8_t* values = table;
+    NibbleLines<S>::template each<kP, kHalf>(
+        lines, panel_pitch, distance,
+        [&, values]<bool kHigh>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
+      typename S::Bytes codes[kP];
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) codes[p] = S::lookup_bytes(values, kHigh ? S::high_nibbles(both[p]) : S::low_nibbles(both[p]));
+      SignedProducts<S>::template add_line<kR, kP>(kHigh ? high : low, a + k * sizeof(Code), pitch, codes);
+    });
   }
 };
 
@@ -81,16 +141,21 @@ struct ByteProducts : NibbleLines<S> {
   explicit ByteProducts(const PackedView&) noexcept {}
 
   /// See SignedProducts.
-  template <int kR, int kP, bool kHigh>
-  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
-    if constexpr (std::is_same_v<typename S::Part, typename S::I32>) {
-      add_lines<kR, kP, kHigh>(sums, a, pitch, lines, panel_pitch, distance);
+  template <int kR, int kP, Half kHalf>
+  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&high)[kP][kR], const std::byte* a,
+                            std::size_t pitch, const std::byte* lines, std::size_t panel_pitch,
+                            std::size_t distance) const noexcept {
+    auto& sums = kHalf == Half::high ? high : low;
+    if constexpr (kHalf == Half::both) {  // bytes of both at a time need more registers, and are not faster
+      add_unit<kR, kP, Half::low>(low, high, a, pitch, lines, panel_pitch, distance);
+      add_unit<kR, kP, Half::high>(low, high, a + kNibbleUnit * sizeof(Code), pitch, lines, panel_pitch, distance);
+    } else if constexpr (std::is_same_v<typename S::Part, typename S::I32>) {
+      add_lines<kR, kP, kHalf>(sums, a, pitch, lines, panel_pitch, distance);
     } else {
       typename S::Part parts[kP][kR];
       for (auto& panel : parts)
         for (auto& p : panel) p = S::no_part();
-      add_lines<kR, kP, kHigh>(parts, a, pitch, lines, panel_pitch, distance);
+      add_lines<kR, kP, kHalf>(parts, a, pitch, lines, panel_pitch, distance);
       for (int p = 0; p < kP; ++p)
 #pragma GCC unroll 16
         for (int r = 0; r < kR; ++r) sums[p][r] = S::add_part(sums[p][r], parts[p][r]);
@@ -98,25 +163,22 @@ struct ByteProducts : NibbleLines<S> {
   }
 
  private:
-  template <int kR, int kP, bool kHigh>
+  template <int kR, int kP, Half kHalf>
   QEFF_INLINE static void add_lines(typename S::Part (&parts)[kP][kR], const std::byte* a, std::size_t pitch,
                                     const std::byte* lines, std::size_t panel_pitch, std::size_t distance) noexcept {
-    for (std::size_t l = 0; l < 8; ++l) {
+    NibbleLines<S>::template each<kP, kHalf>(
+        lines, panel_pitch, distance,
+        [&]<bool kHigh>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
       typename S::Bytes codes[kP];
 #pragma GCC unroll 2
-      for (int p = 0; p < kP; ++p) {
-        const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        if constexpr (!kHigh) prefetch(from, distance);
-        codes[p] = kHigh ? S::high_nibbles(S::load_bytes(from)) : S::low_nibbles(S::load_bytes(from));
-      }
+      for (int p = 0; p < kP; ++p) codes[p] = kHigh ? S::high_nibbles(both[p]) : S::low_nibbles(both[p]);
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
-        const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch);
-        const auto x = S::load_nibble_act(row + l * 4);
+        const auto x = S::load_nibble_act(reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + k);
 #pragma GCC unroll 2
         for (int p = 0; p < kP; ++p) parts[p][r] = S::nibble_dot(parts[p][r], x, codes[p]);
       }
-    }
+    });
   }
 };
 
@@ -127,26 +189,27 @@ struct WordProducts : NibbleLines<S>, Codes {
   using Codes::Codes;
 
   /// See SignedProducts.
-  template <int kR, int kP, bool kHigh>
-  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kP][kR], const std::byte* a, std::size_t pitch,
-                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
-    for (std::size_t l = 0; l < 8; ++l) {
+  template <int kR, int kP, Half kHalf>
+  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&high)[kP][kR], const std::byte* a,
+                            std::size_t pitch, const std::byte* lines, std::size_t panel_pitch,
+                            std::size_t distance) const noexcept {
+    const Codes& of = *this;
+    NibbleLines<S>::template each<kP, kHalf>(
+        lines, panel_pitch, distance,
+        [&]<bool kHigh>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
+      auto& sums = kHigh ? high : low;
       typename S::Words even[kP], odd[kP];
 #pragma GCC unroll 2
-      for (int p = 0; p < kP; ++p) {
-        const std::byte* from = lines + static_cast<std::size_t>(p) * panel_pitch + l * 64;
-        if constexpr (!kHigh) prefetch(from, distance);
-        Codes::template words<kHigh>(S::load_bytes(from), even[p], odd[p]);
-      }
+      for (int p = 0; p < kP; ++p) of.template words<kHigh>(both[p], even[p], odd[p]);
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
-        const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + l * 4;
+        const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + k;
 #pragma GCC unroll 2
         for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_words(sums[p][r], row, even[p]);
 #pragma GCC unroll 2
         for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_words(sums[p][r], row + 2, odd[p]);
       }
-    }
+    });
   }
 };
 
@@ -249,13 +312,21 @@ class Grouped {
       if constexpr (Products::kExtra != Extra::none)
         begin_group<kR, kP>(w, a + w.k_padded() * sizeof(Code), pitch, panel, g, sums[0]);
       const std::size_t end = g + 1 == groups ? w.k_padded() : (g + 1) * w.group_size;
-      for (std::size_t k = g * w.group_size; k < end; k += kNibbleUnit) {
+      for (std::size_t k = g * w.group_size; k < end;) {
         const std::byte* lines = Products::unit(codes, k);
         const std::size_t distance = ahead(static_cast<std::size_t>(lines - codes), panel_pitch, kP);
+        auto &low = sums[0], &high = sums[kChains - 1];
+        const std::byte* from = a + k * sizeof(Code);
+        if (k % kTileK == 0 && end - k >= kTileK) {
+          products.template add_unit<kR, kP, Half::both>(low, high, from, pitch, lines, panel_pitch, distance);
+          k += kTileK;
+          continue;
+        }
         if (k % kTileK == 0)
-          products.template add_unit<kR, kP, false>(sums[0], a + k * sizeof(Code), pitch, lines, panel_pitch, distance);
+          products.template add_unit<kR, kP, Half::low>(low, high, from, pitch, lines, panel_pitch, distance);
         else
-          products.template add_unit<kR, kP, true>(sums[kChains - 1], a + k * sizeof(Code), pitch, lines, panel_pitch, distance);
+          products.template add_unit<kR, kP, Half::high>(low, high, from, pitch, lines, panel_pitch, distance);
+        k += kNibbleUnit;
       }
       end_group<kR, kP, kChains>(args, products.step, m, panel, g, sums, total);
     }

@@ -30,6 +30,25 @@ QEFF_INLINE std::size_t ahead(std::size_t at, std::size_t pitch, std::size_t pan
 
 QEFF_INLINE void prefetch(const std::byte* p, std::size_t distance = kAhead) noexcept { __builtin_prefetch(p + distance); }
 
+/// Asks for a stretch of memory a few lines at a time, while something else is computed. It comes to the second-level
+/// cache.
+class Request {
+ public:
+  /// Of `bytes` at `from`, in `times` times.
+  QEFF_INLINE Request(const std::byte* from, std::size_t bytes, std::size_t times) noexcept
+      : left_(bytes), step_((bytes / times + 63) / 64 * 64), at_(from) {}
+
+  QEFF_INLINE void go_on() noexcept {
+    const std::size_t n = left_ < step_ ? left_ : step_;
+    for (std::size_t i = 0; i < n; i += 64) __builtin_prefetch(at_ + i, 0, 2);
+    at_ += n, left_ -= n;
+  }
+
+ private:
+  std::size_t left_, step_;
+  const std::byte* at_;
+};
+
 /// Calls f.operator()<rows>(). @pre 1 <= rows <= kMost
 template <int kMost, class F>
 QEFF_INLINE void by_rows(std::size_t rows, F&& f) noexcept {
