@@ -11,8 +11,10 @@
 namespace qeff::nn {
 namespace {
 
-/// Of a slice on one thread, at most: block and weights stay in the cache. A multiple of the rows of all tiles but one.
-constexpr std::size_t kFfnRows = 144, kFfnUnit = 24;
+/// Rows of a slice on one thread, at most: block and weights stay in the cache.
+constexpr std::size_t kFfnRows = 144;
+/// Such blocks are multiples of it, as it is of the rows of all register tiles but those of AMX.
+constexpr std::size_t kFfnUnit = 24;
 
 void set_row(const EmbeddingTable& table, std::size_t row, float* x, std::size_t n) {
   if (table.values) {

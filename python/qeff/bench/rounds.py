@@ -143,8 +143,13 @@ def run_case(
     """
     rows, seats = [], []
     for contender in contenders:
-        row = Row(case["name"], contender.name, contender.library, contender.precision)
-        row.held = contender.held
+        row = Row(
+            case["name"],
+            contender.name,
+            contender.library,
+            contender.precision,
+            held=contender.held,
+        )
         rows.append(row)
         handle = handles[contender.name]
         if isinstance(handle, Failed):

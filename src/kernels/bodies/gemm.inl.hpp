@@ -61,9 +61,9 @@ class Gemm {
       if (streams_pairs(*args.weights, args.rows)) return PairLines<S>::stream(args, m_begin, m_end, panel_begin, panel_end);
     for (std::size_t p = panel_begin; p < panel_end; p += kPanels) {
       const std::size_t panels = panel_end - p < kPanels ? panel_end - p : kPanels;
-      // What this thread decodes next: if all of them take turns, the parts of the others lie between.
-      const std::size_t in_turn = (panel_end - panel_begin) * (args.threads - 1);
-      const std::size_t next = p + kPanels < panel_end ? p + kPanels : p + kPanels + in_turn;
+      // What this thread takes next: if all of them take turns, the parts of the others lie between.
+      const std::size_t others = p + kPanels < panel_end ? 0 : (panel_end - panel_begin) * (args.threads - 1);
+      const std::size_t next = least(p + kPanels + others, args.weights->panels());
       switch (form) {
         case RowForm::quantized:
           if (streams_groups(*args.weights, args.rows))
@@ -92,6 +92,8 @@ class Gemm {
   }
 
  private:
+  static constexpr std::size_t least(std::size_t a, std::size_t b) noexcept { return a < b ? a : b; }
+
   static bool streams_pairs([[maybe_unused]] const PackedView& w, [[maybe_unused]] std::size_t rows) noexcept {
     if constexpr (S::kBf16) return kDirectRows > 0 && rows <= PairLines<S>::kRows && PairLines<S>::serve(w);
     return false;
@@ -164,8 +166,8 @@ class Gemm {
     if constexpr (S::kNibbleWords) Grouped<S, WordProducts<S, Codes>>::panels(args, m_begin, m_end, p, panels);
   }
 
-  /// All rows with the panels at b, in the form that tile T takes. next: the panel whose codes are asked for meanwhile.
-  /// step: what a product of 1 and 1 stands for before the scales.
+  /// All rows with the panels at b, in the form that tile T takes. next: the panel whose codes are asked for meanwhile,
+  /// w.panels() if none. step: what a product of 1 and 1 stands for before the scales.
   template <class T>
   static void int8_rows(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t p,
                         std::size_t panels, std::size_t next, const std::byte* b, float step) noexcept {
@@ -175,8 +177,8 @@ class Gemm {
     alignas(64) float block[T::kPanels * kBlock];
     alignas(64) float scales[T::kPanels * kPanel];
     TakeGroup<T> take(args, p, panels, step, block, scales);
-    const std::size_t last = w.panels() < next + T::kPanels ? w.panels() : next + T::kPanels, bytes = panel_bytes(w.format, w.k_padded());
-    Request codes(w.codes + next * bytes, next < last ? (last - next) * bytes : 0,
+    const std::size_t panel_size = panel_bytes(w.format, w.k_padded());
+    Request codes(w.codes + next * panel_size, least(w.panels() - next, T::kPanels) * panel_size,
                   groups * ((m_end - m_begin + T::kDotRows - 1) / T::kDotRows));
     for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
       const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;

@@ -23,22 +23,23 @@ class PrepareRows {
   /// Rows [first, last) of the `rows` that are multiplied together; see KernelTable::prepare_rows.
   static void run(const PackedView& w, std::size_t rows, const float* x, std::size_t x_stride, std::size_t first,
                   std::size_t last, std::byte* a, float* a_scales) noexcept {
+    const RowForm form = Rows<S>::form(w, rows);
     const std::size_t bytes = Rows<S>::bytes(w, rows);
     for (std::size_t r = first; r < last; ++r) {
       const float* row = x + r * x_stride;
       if (w.input_scale != nullptr)
-        prepare<true>(w, rows, row, a + r * bytes, a_scales + r * w.groups());
+        prepare<true>(w, form, row, a + r * bytes, a_scales + r * w.groups());
       else
-        prepare<false>(w, rows, row, a + r * bytes, a_scales + r * w.groups());
+        prepare<false>(w, form, row, a + r * bytes, a_scales + r * w.groups());
     }
   }
 
  private:
   template <bool kScaled>
-  static void prepare(const PackedView& w, std::size_t rows, const float* x, std::byte* out, float* scales) noexcept {
+  static void prepare(const PackedView& w, RowForm form, const float* x, std::byte* out, float* scales) noexcept {
     auto* bytes = reinterpret_cast<std::int8_t*>(out);
     [[maybe_unused]] auto* words = reinterpret_cast<std::int16_t*>(out);
-    switch (Rows<S>::form(w, rows)) {
+    switch (form) {
       case RowForm::floats: copy<kScaled>(w, x, out); break;
       case RowForm::quantized: {
         auto* codes = reinterpret_cast<typename S::ActI8*>(out);
