@@ -42,7 +42,7 @@ struct AttentionArgs {
   float scale = 1.0f;            ///< Multiplies q k^T.
   const float* bias = nullptr;   ///< (tokens, tokens) added to the scores, row stride bias_stride
   std::size_t bias_stride = 0;
-  bool bf16 = false;             ///< Whether q times the scale, k, the weights and v may be rounded to bf16.
+  bool bf16 = false;             ///< Whether q times the scale, k, the weights and v are rounded to bf16.
 };
 
 /// Form of cached keys and values.

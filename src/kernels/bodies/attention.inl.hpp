@@ -1,6 +1,9 @@
 /// @file
 /// softmax(scale q k^T + bias) v of one sequence and head, through the float tile or that of bf16 pairs. See
 /// KernelTable::attention.
+///
+/// The columns of a panel are 16 queries and its rows are keys: maxima and sums over the keys need no operation across
+/// the lanes of a register, and keys and values are read in the order they come.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +11,7 @@
 
 #include "kernels/bodies/math.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
+#include "kernels/bodies/transpose.inl.hpp"
 #include "qeff/core/macros.hpp"
 #include "qeff/kernels/table.hpp"
 
@@ -16,166 +20,222 @@ namespace qeff::kernels {
 template <class S>
 class Attention {
   using F32 = typename S::F32;
+  using I32 = typename S::I32;
   using Tile = VectorTile<S>;
   static constexpr std::size_t kRows = Tile::kRows;
   static constexpr std::size_t kColumns = Tile::kPanels * 16;
+  static constexpr std::size_t kChains = 4;  ///< Maxima and sums that do not wait for each other.
 
-  QEFF_INLINE static std::size_t padded(std::size_t n) noexcept { return (n + 15) / 16 * 16; }
+  QEFF_INLINE static constexpr std::size_t padded(std::size_t n, std::size_t unit = 16) noexcept {
+    return (n + unit - 1) / unit * unit;
+  }
 
  public:
   static std::size_t scratch(std::size_t tokens, std::size_t head_dim) noexcept {
-    return padded(tokens) * (padded(head_dim) + kRows) + (tokens + 1 + kRows) * padded(head_dim);
+    return (padded(head_dim) * 2 + kColumns) * padded(tokens, 2) + kColumns * padded(head_dim, 32);
   }
 
   static void run(const AttentionArgs& args, float* scratch) noexcept {
-    if constexpr (S::kBf16)
-      if (args.bf16) return run_as<true>(args, scratch);
-    run_as<false>(args, scratch);
+    if (args.bf16)
+      run_as<true>(args, scratch);
+    else
+      run_as<false>(args, scratch);
   }
 
  private:
-  /// Lanes of the last 16 keys: what is added to scores, and what weights are multiplied by.
-  struct Tail {
-    alignas(64) float add[16], keep[16];
-    explicit Tail(std::size_t tokens) noexcept {
-      for (std::size_t i = 0; i < 16; ++i) {
-        const bool is_key = padded(tokens) - 16 + i < tokens;
-        add[i] = is_key ? 0.0f : -3.0e38f;
-        keep[i] = is_key ? 1.0f : 0.0f;
-      }
-    }
+  /// Operands rounded to bf16 are multiplied as pairs of neighbouring reduction indices where S does that, else as floats.
+  template <bool kRounded>
+  static constexpr bool kPairs = kRounded && S::kBf16;
+
+  struct Operands {
+    float* keys;     ///< [tokens][padded head_dim]; pairs: 16 bits each
+    float* values;   ///< [panel of 16 dims][tokens][16]; pairs: [tokens / 2][16][2]
+    float* queries;  ///< [panel of 16 queries][head_dim][16], times the scale; pairs: [head_dim / 2][16][2]
+    float* scores;   ///< [panel of 16 queries][tokens][16]; pairs: weights as [tokens / 2][16][2] where it begins
   };
 
-  /// kPairs: queries (times the scale), keys, weights and values rounded to bf16.
-  template <bool kPairs>
+  template <bool kRounded>
   static void run_as(const AttentionArgs& args, float* scratch) noexcept {
-    const std::size_t t = args.tokens, d = args.head_dim, steps = kPairs ? (d + 1) / 2 * 2 : d;
-    float* const scores = scratch;                           // [kRows][padded(t)]; pairs: weights where a row begins
-    float* const queries = scores + kRows * padded(t);       // pairs: [kRows][padded(d)]
-    float* const keys = queries + kRows * padded(d);         // [panel of 16 keys][d][16]; pairs: [steps / 2][16][2]
-    float* const values = keys + padded(t) * padded(d);      // [panel of 16 dims][t][16]; likewise
-    const Tail tail(t);
-    if constexpr (kPairs)
-      pair_keys(args, keys), pair_values(args, values);
+    const std::size_t t = args.tokens, d = args.head_dim, rows = padded(t, 2);
+    Operands at;
+    at.keys = scratch;
+    at.values = at.keys + rows * padded(d);
+    at.scores = at.values + rows * padded(d);
+    at.queries = at.scores + rows * kColumns;
+    take_keys<kRounded>(args, at.keys);
+    if constexpr (kPairs<kRounded>)
+      pair_values(args, at.values);
     else
-      transpose_keys(args, keys), copy_values(args, values);
-    for (std::size_t i = 0; i < t; i += kRows) {
-      const std::size_t rows = t - i < kRows ? t - i : kRows;
-      if constexpr (kPairs) round_queries(args, i, rows, queries);
-      for (std::size_t j = 0; j < t; j += kColumns)
-        multiply<kPairs>(kPairs ? queries : args.q + i * args.qkv_stride, kPairs ? padded(d) : args.qkv_stride, keys, j,
-                         steps, t, rows, [&](std::size_t p, std::size_t r, F32 v) QEFF_INLINE_LAMBDA {
-                           S::store(scores + r * padded(t) + j + p * 16, v);
-                         });
-      float inverse[kRows];
-      for (std::size_t r = 0; r < rows; ++r)
-        inverse[r] = 1.0f / softmax<kPairs>(args, scores + r * padded(t), i + r, tail);
-      const std::size_t value_steps = kPairs ? (t + 1) / 2 * 2 : t;
-      for (std::size_t c = 0; c < d; c += kColumns)
-        multiply<kPairs>(scores, kPairs ? 2 * padded(t) : padded(t), values, c, value_steps, d, rows,
-                         [&](std::size_t p, std::size_t r, F32 sum) QEFF_INLINE_LAMBDA {
-                           store_row(args, i + r, c + p * 16, S::mul(sum, S::set1(inverse[r])));
-                         });
+      copy_values<kRounded>(args, at.values);
+    for (std::size_t i = 0; i < t; i += kColumns) {
+      const std::size_t panels = (least(t - i, kColumns) + 15) / 16;
+      for (std::size_t p = 0; p < panels; ++p) take_queries<kRounded>(args, i + p * 16, at.queries + p * 16 * steps<kRounded>(d));
+      score<kRounded>(args, at, panels);
+      for (std::size_t p = 0; p < panels; ++p) {
+        float* scores = at.scores + p * 16 * rows;
+        if (args.bias != nullptr) add_bias(args, i + p * 16, scores);
+        alignas(64) float inverse[16];
+        S::store(inverse, S::div(S::set1(1.0f), softmax<kRounded>(scores, t)));
+        weigh<kRounded>(args, i + p * 16, scores, at.values, inverse);
+      }
     }
   }
 
-  /// take(panel, row, sums): rows a by the columns from `first` on of the `columns` at b, in panels of 16.
-  template <bool kPairs, class Take>
-  QEFF_INLINE static void multiply(const float* a, std::size_t a_stride, const float* b, std::size_t first,
-                                   std::size_t steps, std::size_t columns, std::size_t rows, const Take& take) noexcept {
-    const std::size_t left = columns - first;
-    const std::size_t panels = left > kColumns - 16 ? Tile::kPanels : (left + 15) / 16;
-    if constexpr (kPairs) {
-      const std::size_t pitch = steps * 16 * sizeof(std::uint16_t);
-      Tile::bf16(reinterpret_cast<const std::uint16_t*>(a), a_stride, reinterpret_cast<const std::byte*>(b) + first / 16 * pitch,
-                 pitch, panels, steps, rows, take);
-    } else {
-      Tile::f32(a, a_stride, b + first * steps, 16, 16 * steps, panels, steps, rows, take);
-    }
-  }
-
-  static void transpose_keys(const AttentionArgs& args, float* keys) noexcept {
-    for (std::size_t j = 0; j < padded(args.tokens); ++j) {
-      float* out = keys + j / 16 * 16 * args.head_dim + j % 16;
-      const float* k = args.k + j * args.qkv_stride;
-      for (std::size_t i = 0; i < args.head_dim; ++i) out[i * 16] = j < args.tokens ? k[i] : 0.0f;
-    }
-  }
-
-  static void copy_values(const AttentionArgs& args, float* values) noexcept {
-    const std::size_t t = args.tokens, d = args.head_dim;
-    for (std::size_t i = 0; i < d; i += 16)
-      for (std::size_t j = 0; j < t; ++j) S::store(values + i * t + j * 16, part(args.v + j * args.qkv_stride + i, d - i));
-  }
+  /// The reduction indices of a product over n.
+  template <bool kRounded>
+  QEFF_INLINE static constexpr std::size_t steps(std::size_t n) noexcept { return kPairs<kRounded> ? padded(n, 2) : n; }
 
   QEFF_INLINE static F32 part(const float* p, std::size_t left) noexcept {
     return left >= 16 ? S::load(p) : S::load_part(p, left);
   }
 
-  /// Keys as they are, rounded, their pairs side by side in the order of the keys.
-  static void pair_keys(const AttentionArgs& args, float* keys) noexcept {
-    const std::size_t d = args.head_dim, pairs = (d + 1) / 2;
-    for (std::size_t j = 0; j < padded(args.tokens); ++j) {
-      auto* out = reinterpret_cast<std::uint32_t*>(keys) + j / 16 * 16 * pairs + j % 16;
+  template <bool kRounded>
+  QEFF_INLINE static F32 taken(F32 v) noexcept {
+    if constexpr (kRounded) return Math<S>::round_bf16(v);
+    return v;
+  }
+
+  template <bool kRounded>
+  static void take_keys(const AttentionArgs& args, float* keys) noexcept {
+    const std::size_t d = args.head_dim;
+    for (std::size_t j = 0; j < args.tokens; ++j) {
       const float* k = args.k + j * args.qkv_stride;
-      for (std::size_t i = 0; i < d; i += 16) {
-        alignas(64) std::uint32_t two[8];
-        S::store_bf16(reinterpret_cast<std::uint16_t*>(two), j < args.tokens ? part(k + i, d - i) : S::set1(0.0f));
-        const std::size_t n = pairs - i / 2 < 8 ? pairs - i / 2 : 8;
-        for (std::size_t p = 0; p < n; ++p) out[(i / 2 + p) * 16] = two[p];
-      }
+      for (std::size_t i = 0; i < d; i += 16)
+        if constexpr (kPairs<kRounded>)
+          S::store_bf16(reinterpret_cast<std::uint16_t*>(keys) + j * padded(d) + i, part(k + i, d - i));
+        else
+          S::store(keys + j * padded(d) + i, taken<kRounded>(part(k + i, d - i)));
     }
+  }
+
+  template <bool kRounded>
+  static void copy_values(const AttentionArgs& args, float* values) noexcept {
+    const std::size_t t = args.tokens, d = args.head_dim;
+    for (std::size_t j = 0; j < t; ++j)
+      for (std::size_t i = 0; i < d; i += 16)
+        S::store(values + i * t + j * 16, taken<kRounded>(part(args.v + j * args.qkv_stride + i, d - i)));
   }
 
   static void pair_values(const AttentionArgs& args, float* values) noexcept {
-    const std::size_t t = args.tokens, d = args.head_dim, pairs = (t + 1) / 2;
-    for (std::size_t i = 0; i < d; i += 16)
-      for (std::size_t j = 0; j < t; j += 2) {
+    const std::size_t t = args.tokens, d = args.head_dim, rows = padded(t, 2);
+    for (std::size_t j = 0; j < t; j += 2)
+      for (std::size_t i = 0; i < d; i += 16) {
         const float* v = args.v + j * args.qkv_stride + i;
         const F32 second = j + 1 < t ? part(v + args.qkv_stride, d - i) : S::set1(0.0f);
-        alignas(64) std::uint16_t two[2][16];
-        S::store_bf16(two[0], part(v, d - i));
-        S::store_bf16(two[1], second);
-        S::store(reinterpret_cast<std::int32_t*>(values) + i * pairs + j / 2 * 16,
-                 S::or_(S::load_u16(two[0]), S::template shl<16>(S::load_u16(two[1]))));
+        S::store_pair(reinterpret_cast<std::byte*>(values + (i * rows + j * 16) / 2), S::round_pairs(part(v, d - i), second));
       }
   }
 
-  static void round_queries(const AttentionArgs& args, std::size_t first, std::size_t rows, float* queries) noexcept {
-    const std::size_t d = args.head_dim;
-    for (std::size_t r = 0; r < rows; ++r) {
-      const float* q = args.q + (first + r) * args.qkv_stride;
-      auto* out = reinterpret_cast<std::uint16_t*>(queries) + r * padded(d);
-      for (std::size_t i = 0; i < d; i += 16) S::store_bf16(out + i, S::mul(part(q + i, d - i), S::set1(args.scale)));
+  /// Queries [first, first + 16) as columns; zeros beyond the last.
+  template <bool kRounded>
+  static void take_queries(const AttentionArgs& args, std::size_t first, float* queries) noexcept {
+    constexpr std::size_t kSpan = kPairs<kRounded> ? 32 : 16;  // dims that 16 registers take
+    const std::size_t d = args.head_dim, count = least(args.tokens - first, 16);
+    const F32 scale = S::set1(args.scale);
+    for (std::size_t i = 0; i < d; i += kSpan) {
+      I32 v[16];
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < 16; ++r) {
+        const float* q = args.q + (first + r) * args.qkv_stride + i;
+        if (r >= count)
+          v[r] = S::set1(std::int32_t{0});
+        else if constexpr (kPairs<kRounded>)
+          v[r] = round_row(q, d - i, scale);
+        else
+          v[r] = S::as_i32(taken<kRounded>(S::mul(part(q, d - i), scale)));
+      }
+      transpose<S>(v);
+      for (std::size_t r = 0; r < least((d - i + kSpan / 16 - 1) / (kSpan / 16), 16); ++r)
+        S::store(reinterpret_cast<std::int32_t*>(queries) + (i / (kSpan / 16) + r) * 16, v[r]);
     }
   }
 
-  /// The scores of a row to exp(score - max), in place; as bf16 from where the row begins if kPairs. Returns their sum.
-  template <bool kPairs>
-  static float softmax(const AttentionArgs& args, float* s, std::size_t row, const Tail& tail) noexcept {
-    const std::size_t t = args.tokens, last = padded(t) - 16;
-    const float* bias = args.bias != nullptr ? args.bias + row * args.bias_stride : nullptr;
-    const bool rewrites = !kPairs || bias != nullptr;
-    F32 most = S::set1(-3.0e38f);
-    for (std::size_t j = 0; j < t; j += 16) {
-      F32 v = S::load(s + j);
-      if constexpr (!kPairs) v = S::mul(v, S::set1(args.scale));
-      if (bias != nullptr) v = S::add(v, part(bias + j, t - j));
-      if (rewrites) S::store(s + j, v);
-      most = S::max(most, j == last ? S::add(v, S::load(tail.add)) : v);
-    }
-    const F32 max = S::set1(S::max_lane(most));
-    F32 sum = S::set1(0.0f);
-    for (std::size_t j = 0; j < t; j += 16) {
-      F32 e = Math<S>::exp(S::sub(S::load(s + j), max));
-      if (j == last) e = S::mul(e, S::load(tail.keep));
-      sum = S::add(sum, e);
-      if constexpr (kPairs)
-        S::store_bf16(reinterpret_cast<std::uint16_t*>(s) + j, e);
+  /// 32 neighbours, of which `left` are there, times the scale in 16 bits each.
+  QEFF_INLINE static I32 round_row(const float* q, std::size_t left, F32 scale) noexcept {
+    const F32 second = left > 16 ? S::mul(part(q + 16, left - 16), scale) : S::set1(0.0f);
+    return S::as_i32(S::round_bf16(S::mul(part(q, left), scale), second));
+  }
+
+  /// scores = keys by queries.
+  template <bool kRounded>
+  static void score(const AttentionArgs& args, const Operands& at, std::size_t panels) noexcept {
+    const std::size_t t = args.tokens, d = args.head_dim, rows = padded(t, 2), most = even_rows(t, kRows);
+    for (std::size_t j = 0; j < t; j += most) {
+      const auto take = [&](std::size_t p, std::size_t r, F32 v) QEFF_INLINE_LAMBDA {
+        S::store(at.scores + (p * rows + j + r) * 16, v);
+      };
+      if constexpr (kPairs<kRounded>)
+        Tile::bf16(reinterpret_cast<const std::uint16_t*>(at.keys) + j * padded(d), padded(d),
+                   reinterpret_cast<const std::byte*>(at.queries), 16 * padded(d, 2) * sizeof(float), panels,
+                   padded(d, 2), least(t - j, most), take);
       else
-        S::store(s + j, e);
+        Tile::f32(at.keys + j * padded(d), padded(d), at.queries, 16, 16 * d, panels, d, least(t - j, most), take);
     }
-    return S::sum(sum);
+  }
+
+  /// The bias of queries [first, first + 16) is added to their scores.
+  static void add_bias(const AttentionArgs& args, std::size_t first, float* scores) noexcept {
+    const std::size_t t = args.tokens, count = least(t - first, 16);
+    for (std::size_t j = 0; j < t; j += 16) {
+      I32 v[16];
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < 16; ++r)
+        v[r] = r < count ? S::as_i32(part(args.bias + (first + r) * args.bias_stride + j, t - j)) : S::set1(std::int32_t{0});
+      transpose<S>(v);
+      for (std::size_t r = 0; r < least(t - j, 16); ++r)
+        S::store(scores + (j + r) * 16, S::add(S::load(scores + (j + r) * 16), S::as_f32(v[r])));
+    }
+  }
+
+  /// The scores of 16 queries to exp(score - max) in place, as pairs if kPairs. Returns their sums.
+  template <bool kRounded>
+  static F32 softmax(float* scores, std::size_t tokens) noexcept {
+    F32 most[kChains], sum[kChains];
+    for (auto& m : most) m = S::set1(-3.0e38f);
+    for (auto& s : sum) s = S::set1(0.0f);
+    std::size_t j = 0;
+    for (; j + kChains <= tokens; j += kChains)
+#pragma GCC unroll 4
+      for (std::size_t c = 0; c < kChains; ++c) most[c] = S::max(most[c], S::load(scores + (j + c) * 16));
+    for (; j < tokens; ++j) most[0] = S::max(most[0], S::load(scores + j * 16));
+    const F32 max = S::max(S::max(most[0], most[1]), S::max(most[2], most[3]));
+    const auto weight = [=](std::size_t key) QEFF_INLINE_LAMBDA { return Math<S>::exp(S::sub(S::load(scores + key * 16), max)); };
+    const auto two = [&](std::size_t key, F32& even, F32& odd) QEFF_INLINE_LAMBDA {
+      const F32 a = weight(key), b = key + 1 < tokens ? weight(key + 1) : S::set1(0.0f);
+      even = S::add(even, a), odd = S::add(odd, b);
+      if constexpr (kPairs<kRounded>) {
+        S::store_pair(reinterpret_cast<std::byte*>(scores + key * 8), S::round_pairs(a, b));
+      } else {
+        S::store(scores + key * 16, taken<kRounded>(a));
+        S::store(scores + key * 16 + 16, taken<kRounded>(b));
+      }
+    };
+    for (j = 0; j + 4 <= tokens; j += 4) two(j, sum[0], sum[1]), two(j + 2, sum[2], sum[3]);
+    for (; j < tokens; j += 2) two(j, sum[0], sum[1]);
+    return S::add(S::add(sum[0], sum[1]), S::add(sum[2], sum[3]));
+  }
+
+  /// out of queries [first, first + 16) = their weights by the values, times `inverse`.
+  template <bool kRounded>
+  static void weigh(const AttentionArgs& args, std::size_t first, const float* weights, const float* values,
+                    const float* inverse) noexcept {
+    const std::size_t t = args.tokens, d = args.head_dim, count = least(t - first, 16), most = even_rows(count, kRows);
+    const std::size_t pitch = 16 * (kPairs<kRounded> ? padded(t, 2) / 2 : t);
+    for (std::size_t c = 0; c < d; c += kColumns) {
+      const std::size_t panels = (least(d - c, kColumns) + 15) / 16;
+      const float* b = values + c / 16 * pitch;
+      for (std::size_t i = 0; i < count; i += most) {
+        const auto take = [&](std::size_t p, std::size_t r, F32 sum) QEFF_INLINE_LAMBDA {
+          store_row(args, first + i + r, c + p * 16, S::mul(sum, S::set1(inverse[i + r])));
+        };
+        if constexpr (kPairs<kRounded>)
+          Tile::template bf16<true>(reinterpret_cast<const std::uint16_t*>(weights + i), 32,
+                                    reinterpret_cast<const std::byte*>(b), pitch * sizeof(float), panels, padded(t, 2),
+                                    least(count - i, most), take);
+        else
+          Tile::template f32<true>(weights + i, 16, b, 16, pitch, panels, t, least(count - i, most), take);
+      }
+    }
   }
 
   QEFF_INLINE static void store_row(const AttentionArgs& args, std::size_t row, std::size_t column, F32 v) noexcept {

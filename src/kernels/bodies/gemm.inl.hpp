@@ -92,7 +92,10 @@ class Gemm {
   }
 
  private:
-  static constexpr std::size_t least(std::size_t a, std::size_t b) noexcept { return a < b ? a : b; }
+  /// Rows of a register tile of at most `most`, where `rows` are multiplied.
+  static constexpr std::size_t tile_rows(std::size_t rows, std::size_t most) noexcept {
+    return kVectors ? even_rows(rows, most) : most;
+  }
 
   static bool streams_pairs([[maybe_unused]] const PackedView& w, [[maybe_unused]] std::size_t rows) noexcept {
     if constexpr (S::kBf16) return kDirectRows > 0 && rows <= PairLines<S>::kRows && PairLines<S>::serve(w);
@@ -177,11 +180,11 @@ class Gemm {
     alignas(64) float block[T::kPanels * kBlock];
     alignas(64) float scales[T::kPanels * kPanel];
     TakeGroup<T> take(args, p, panels, step, block, scales);
-    const std::size_t panel_size = panel_bytes(w.format, w.k_padded());
+    const std::size_t panel_size = panel_bytes(w.format, w.k_padded()), most = tile_rows(m_end - m_begin, T::kDotRows);
     Request codes(w.codes + next * panel_size, least(w.panels() - next, T::kPanels) * panel_size,
-                  groups * ((m_end - m_begin + T::kDotRows - 1) / T::kDotRows));
-    for (std::size_t m = m_begin; m < m_end; m += T::kDotRows) {
-      const std::size_t rows = m_end - m < T::kDotRows ? m_end - m : T::kDotRows;
+                  groups * ((m_end - m_begin + most - 1) / most));
+    for (std::size_t m = m_begin; m < m_end; m += most) {
+      const std::size_t rows = least(m_end - m, most);
       const auto* a = reinterpret_cast<const typename T::Act*>(args.a + m * pitch);
       for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t l = g * w.group_size / 4, end = g + 1 == groups ? all_lines : l + w.group_size / 4;
@@ -305,8 +308,9 @@ class Gemm {
     const std::byte* b = packed ? w.codes + p * pitch : scratch;
     if (!packed)
       for (std::size_t i = 0; i < panels; ++i) expand(w, p + i, scratch + i * pitch);
-    for (std::size_t m = m_begin; m < m_end; m += Tile::kRows) {
-      const std::size_t rows = m_end - m < Tile::kRows ? m_end - m : Tile::kRows;
+    const std::size_t most = tile_rows(m_end - m_begin, Tile::kRows);
+    for (std::size_t m = m_begin; m < m_end; m += most) {
+      const std::size_t rows = least(m_end - m, most);
       alignas(64) float c[kPanels * Tile::kRows * kPanel];
       if (pairs)
         bf16_block(args, m, rows, panels, b, pitch, c);

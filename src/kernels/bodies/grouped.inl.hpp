@@ -278,8 +278,9 @@ class Grouped {
   static void panels(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel,
                      std::size_t panels) noexcept {
     const Products products(*args.weights);
-    for (std::size_t m = m_begin; m < m_end; m += kRows) {
-      const std::size_t rows = m_end - m < kRows ? m_end - m : kRows;
+    const std::size_t most = even_rows(m_end - m_begin, kRows);
+    for (std::size_t m = m_begin; m < m_end; m += most) {
+      const std::size_t rows = least(m_end - m, most);
       alignas(64) float block[S::kPanels * kRows * kPanel];
       by_tile<kRows, S::kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
         block_of<kR, kP>(args, products, m, panel, block);

@@ -22,6 +22,8 @@ inline constexpr std::size_t kPrefetchRows = 64;
 /// How far ahead of where they read, streams of weights ask for them: a page.
 inline constexpr std::size_t kAhead = 4096;
 
+QEFF_INLINE constexpr std::size_t least(std::size_t a, std::size_t b) noexcept { return a < b ? a : b; }
+
 /// From offset `at` of a panel of `pitch` bytes to what comes kAhead bytes later where `panels` panels are read side
 /// by side: in the same panel, or in the one so many further on.
 QEFF_INLINE std::size_t ahead(std::size_t at, std::size_t pitch, std::size_t panels) noexcept {
@@ -39,7 +41,7 @@ class Request {
       : left_(bytes), step_((bytes / times + 63) / 64 * 64), at_(from) {}
 
   QEFF_INLINE void go_on() noexcept {
-    const std::size_t n = left_ < step_ ? left_ : step_;
+    const std::size_t n = least(left_, step_);
     for (std::size_t i = 0; i < n; i += 64) __builtin_prefetch(at_ + i, 0, 2);
     at_ += n, left_ -= n;
   }
@@ -67,6 +69,13 @@ QEFF_INLINE void by_tile(std::size_t rows, std::size_t panels, F&& f) noexcept {
   by_rows<kMost>(rows, [&]<int kR>() QEFF_INLINE_LAMBDA { f.template operator()<kR, 1>(); });
 }
 
+/// Rows of each register tile but the last, if `rows` rows take tiles of at most `most`: about as many in all, because
+/// products of few rows wait for each other.
+QEFF_INLINE constexpr std::size_t even_rows(std::size_t rows, std::size_t most) noexcept {
+  const std::size_t tiles = (rows + most - 1) / most;
+  return (rows + tiles - 1) / tiles;
+}
+
 /// kPrefetch: products of bytes ask for the weights they read next.
 template <class S, bool kPrefetch = false>
 struct VectorTile {
@@ -87,23 +96,24 @@ struct VectorTile {
     });
   }
 
-  /// take(panel, r, sum over k of a[r][k] * b[panel][k][16]); b_stride: floats from one k to the next.
-  template <class Take>
+  /// take(panel, r, sum over k of a[r][k] * b[panel][k][16]); b_stride: floats from one k to the next. kColumns: a is
+  /// [k][r], and a_stride from one k to the next.
+  template <bool kColumns = false, class Take>
   QEFF_INLINE static void f32(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride,
                               std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
                               const Take& take) noexcept {
     by_tile<kRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
-      f32_rows<kR, kP>(a, a_stride, b, b_stride, b_pitch, k, take);
+      f32_rows<kR, kP, kColumns>(a, a_stride, b, b_stride, b_pitch, k, take);
     });
   }
 
-  /// The same with bf16 pairs: a[r]: bf16 values, b[panel]: [k / 2][16][2].
-  template <class Take>
+  /// The same with bf16 pairs: a[r]: bf16 values, b[panel]: [k / 2][16][2]. kColumns: a is [k / 2][r][2].
+  template <bool kColumns = false, class Take>
   QEFF_INLINE static void bf16(const std::uint16_t* a, std::size_t a_stride, const std::byte* b,
                                std::size_t b_pitch, std::size_t panels, std::size_t k, std::size_t rows,
                                const Take& take) noexcept {
     by_tile<kRows, kPanels>(rows, panels, [&]<int kR, int kP>() QEFF_INLINE_LAMBDA {
-      bf16_rows<kR, kP>(a, a_stride, b, b_pitch, k, take);
+      bf16_rows<kR, kP, kColumns>(a, a_stride, b, b_pitch, k, take);
     });
   }
 
@@ -154,7 +164,7 @@ struct VectorTile {
       for (int p = 0; p < kP; ++p) take(static_cast<std::size_t>(p), static_cast<std::size_t>(r), sums[p][r]);
   }
 
-  template <int kR, int kP, class Take>
+  template <int kR, int kP, bool kColumns, class Take>
   static void f32_rows(const float* a, std::size_t a_stride, const float* b, std::size_t b_stride, std::size_t b_pitch,
                        std::size_t k, const Take take) noexcept {
     typename S::F32 sums[kP][kR];
@@ -166,7 +176,8 @@ struct VectorTile {
       for (int p = 0; p < kP; ++p) w[p] = S::load(b + static_cast<std::size_t>(p) * b_pitch + i * b_stride);
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
-        const auto x = S::set1(a[static_cast<std::size_t>(r) * a_stride + i]);
+        const auto row = static_cast<std::size_t>(r);
+        const auto x = S::set1(kColumns ? a[i * a_stride + row] : a[row * a_stride + i]);
 #pragma GCC unroll 2
         for (int p = 0; p < kP; ++p) sums[p][r] = S::fma(x, w[p], sums[p][r]);
       }
@@ -174,7 +185,7 @@ struct VectorTile {
     give(sums, take);
   }
 
-  template <int kR, int kP, class Take>
+  template <int kR, int kP, bool kColumns, class Take>
   static void bf16_rows(const std::uint16_t* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
                         std::size_t k, const Take take) noexcept {
     typename S::F32 sums[kP][kR];
@@ -186,7 +197,8 @@ struct VectorTile {
       for (int p = 0; p < kP; ++p) w[p] = S::load_pair(b + static_cast<std::size_t>(p) * b_pitch + i * 32);
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
-        const auto x = S::broadcast_pair(a + static_cast<std::size_t>(r) * a_stride + i);
+        const auto row = static_cast<std::size_t>(r);
+        const auto x = S::broadcast_pair(kColumns ? a + i / 2 * a_stride + 2 * row : a + row * a_stride + i);
 #pragma GCC unroll 2
         for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_bf16(sums[p][r], x, w[p]);
       }

@@ -126,12 +126,25 @@ struct Avx2 {
   QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
     return {_mm256_cmpeq_epi32(a.lo, b.lo), _mm256_cmpeq_epi32(a.hi, b.hi)};
   }
+  QEFF_INLINE static I32 interleave(__m256i a, __m256i b) noexcept {
+    const __m256i first = _mm256_unpacklo_epi32(a, b), second = _mm256_unpackhi_epi32(a, b);  // of each half
+    return {_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31)};
+  }
+  QEFF_INLINE static void interleave(I32 a, I32 b, I32& low, I32& high) noexcept {
+    low = interleave(a.lo, b.lo);
+    high = interleave(a.hi, b.hi);
+  }
   QEFF_INLINE static F32 to_f32(I32 v) noexcept {
     return {_mm256_cvtepi32_ps(v.lo), _mm256_cvtepi32_ps(v.hi)};
   }
   QEFF_INLINE static I32 round(F32 v) noexcept {
     return {_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi)};
   }
+  QEFF_INLINE static F32 nearest(F32 v) noexcept {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    return {_mm256_round_ps(v.lo, kNearest), _mm256_round_ps(v.hi, kNearest)};
+  }
+  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return as_f32(add(as_i32(v), shl<23>(round(n)))); }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept {
     return {_mm256_castsi256_ps(v.lo), _mm256_castsi256_ps(v.hi)};
   }

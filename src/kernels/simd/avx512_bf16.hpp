@@ -14,6 +14,8 @@ struct Avx512Bf16 : Avx512Vnni {
   struct Pair { __m512i v; };  ///< Two neighbouring reduction indices of 16 columns, or of one row.
 
   QEFF_INLINE static Pair as_pair(I32 v) noexcept { return {v.v}; }
+  QEFF_INLINE static I32 as_i32(Pair v) noexcept { return {v.v}; }
+  using Avx512Vnni::as_i32;
   QEFF_INLINE static Pair load_pair(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
   QEFF_INLINE static void store_pair(std::byte* p, Pair v) noexcept { _mm512_storeu_si512(p, v.v); }
 
@@ -38,6 +40,17 @@ struct Avx512Bf16 : Avx512Vnni {
   QEFF_INLINE static void store_bf16(std::uint16_t* p, F32 v) noexcept {
     const auto rounded = _mm512_cvtneps_pbh(v.v);
     __builtin_memcpy(p, &rounded, sizeof rounded);
+  }
+  /// 32 values rounded likewise, in order.
+  QEFF_INLINE static Pair round_bf16(F32 first, F32 second) noexcept {
+    const auto both = _mm512_cvtne2ps_pbh(second.v, first.v);
+    return {(__m512i)both};
+  }
+  /// Lane i of the one, rounded, beside lane i of the other.
+  QEFF_INLINE static Pair round_pairs(F32 even, F32 odd) noexcept {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i turns = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(0x10001)), _mm512_set1_epi32(16 << 16));
+    return {_mm512_permutexvar_epi16(turns, round_bf16(even, odd).v)};
   }
   QEFF_INLINE static Pair broadcast_pair(const std::uint16_t* p) noexcept {
     std::int32_t two;

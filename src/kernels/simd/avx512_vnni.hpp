@@ -77,8 +77,18 @@ struct Avx512Vnni {
   QEFF_INLINE static I32 equal(I32 a, I32 b) noexcept {
     return {_mm512_maskz_set1_epi32(_mm512_cmpeq_epi32_mask(a.v, b.v), -1)};
   }
+  QEFF_INLINE static void interleave(I32 a, I32 b, I32& low, I32& high) noexcept {
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    low = {_mm512_permutex2var_epi32(a.v, first, b.v)};
+    high = {_mm512_permutex2var_epi32(a.v, second, b.v)};
+  }
   QEFF_INLINE static F32 to_f32(I32 v) noexcept { return {_mm512_cvtepi32_ps(v.v)}; }
   QEFF_INLINE static I32 round(F32 v) noexcept { return {_mm512_cvtps_epi32(v.v)}; }
+  QEFF_INLINE static F32 nearest(F32 v) noexcept {
+    return {_mm512_roundscale_ps(v.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return {_mm512_scalef_ps(v.v, n.v)}; }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept { return {_mm512_castsi512_ps(v.v)}; }
   QEFF_INLINE static I32 as_i32(F32 v) noexcept { return {_mm512_castps_si512(v.v)}; }
   QEFF_INLINE static I32 load_u8(const std::uint8_t* p) noexcept {

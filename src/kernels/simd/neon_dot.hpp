@@ -138,12 +138,20 @@ struct NeonDot {
     return each<I32>(
         [&](int i) QEFF_INLINE_LAMBDA { return vreinterpretq_s32_u32(vceqq_s32(a.q[i], b.q[i])); });
   }
+  QEFF_INLINE static void interleave(I32 a, I32 b, I32& low, I32& high) noexcept {
+    low = {{vzip1q_s32(a.q[0], b.q[0]), vzip2q_s32(a.q[0], b.q[0]), vzip1q_s32(a.q[1], b.q[1]), vzip2q_s32(a.q[1], b.q[1])}};
+    high = {{vzip1q_s32(a.q[2], b.q[2]), vzip2q_s32(a.q[2], b.q[2]), vzip1q_s32(a.q[3], b.q[3]), vzip2q_s32(a.q[3], b.q[3])}};
+  }
   QEFF_INLINE static F32 to_f32(I32 v) noexcept {
     return each<F32>([&](int i) QEFF_INLINE_LAMBDA { return vcvtq_f32_s32(v.q[i]); });
   }
   QEFF_INLINE static I32 round(F32 v) noexcept {
     return each<I32>([&](int i) QEFF_INLINE_LAMBDA { return vcvtnq_s32_f32(v.q[i]); });
   }
+  QEFF_INLINE static F32 nearest(F32 v) noexcept {
+    return each<F32>([&](int i) QEFF_INLINE_LAMBDA { return vrndnq_f32(v.q[i]); });
+  }
+  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return as_f32(add(as_i32(v), shl<23>(round(n)))); }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept {
     return each<F32>([&](int i) QEFF_INLINE_LAMBDA { return vreinterpretq_f32_s32(v.q[i]); });
   }

@@ -152,6 +152,13 @@ struct Portable {
     for (int i = 0; i < 16; ++i) a.at[i] = a.at[i] == b.at[i] ? -1 : 0;
     return a;
   }
+  /// The lanes of a and b in turns: low = a0 b0 a1 b1 ... a7 b7, high = a8 b8 ... a15 b15.
+  QEFF_INLINE static void interleave(I32 a, I32 b, I32& low, I32& high) noexcept {
+    for (int i = 0; i < 8; ++i) {
+      low.at[2 * i] = a.at[i], low.at[2 * i + 1] = b.at[i];
+      high.at[2 * i] = a.at[8 + i], high.at[2 * i + 1] = b.at[8 + i];
+    }
+  }
   QEFF_INLINE static F32 to_f32(I32 v) noexcept {
     F32 f;
     for (int i = 0; i < 16; ++i) f.at[i] = static_cast<float>(v.at[i]);
@@ -168,6 +175,10 @@ struct Portable {
     }
     return r;
   }
+  /// The same as a float.
+  QEFF_INLINE static F32 nearest(F32 v) noexcept { return to_f32(round(v)); }
+  /// v 2^n. @pre n are integers, v and the result normal numbers or v is NaN
+  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return as_f32(add(as_i32(v), shl<23>(round(n)))); }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept {
     F32 f;
     std::memcpy(f.at, v.at, sizeof f.at);

@@ -69,6 +69,10 @@ inline __m256 _mm256_fmadd_ps(__m256 a, __m256 b, __m256 c) {
 }
 inline __m256 _mm256_cvtepi32_ps(__m256i a) { const auto x = emulation::elements<std::int32_t>(a); return emulation::generate<__m256, float>([&](std::size_t i) { return x[i]; }); }
 inline __m256i _mm256_cvtps_epi32(__m256 a) { const auto x = emulation::elements<float>(a); return emulation::generate<__m256i, std::int32_t>([&](std::size_t i) { return emulation::round(x[i]); }); }
+#define _MM_FROUND_TO_NEAREST_INT 0
+#define _MM_FROUND_NO_EXC 8
+/// @pre the mode is to nearest
+inline __m256 _mm256_round_ps(__m256 a, int) { const auto x = emulation::elements<float>(a); return emulation::generate<__m256, float>([&](std::size_t i) { return std::nearbyint(x[i]); }); }
 inline __m256 _mm256_castsi256_ps(__m256i a) { return std::bit_cast<__m256>(a); }
 inline __m256i _mm256_castps_si256(__m256 a) { return std::bit_cast<__m256i>(a); }
 
@@ -186,6 +190,22 @@ inline __m256 _mm256_permutevar8x32_ps(__m256 a, __m256i index) {
   const auto x = emulation::elements<float>(a);
   const auto at = emulation::elements<std::uint32_t>(index);
   return emulation::generate<__m256, float>([&](std::size_t i) { return x[at[i] & 7]; });
+}
+/// Each half by itself: the low, or the high, halves of a and b in turns.
+inline __m256i _mm256_unpacklo_epi32(__m256i a, __m256i b) {
+  const auto x = emulation::elements<std::int32_t>(a), y = emulation::elements<std::int32_t>(b);
+  return emulation::generate<__m256i, std::int32_t>([&](std::size_t i) { return (i % 2 == 0 ? x : y)[i / 4 * 4 + i % 4 / 2]; });
+}
+inline __m256i _mm256_unpackhi_epi32(__m256i a, __m256i b) {
+  const auto x = emulation::elements<std::int32_t>(a), y = emulation::elements<std::int32_t>(b);
+  return emulation::generate<__m256i, std::int32_t>([&](std::size_t i) { return (i % 2 == 0 ? x : y)[i / 4 * 4 + 2 + i % 4 / 2]; });
+}
+/// Halves of a and b, two bits of the order each. @pre its bits 3 and 7 are 0
+inline __m256i _mm256_permute2x128_si256(__m256i a, __m256i b, unsigned order) {
+  return emulation::generate<__m256i, std::uint8_t>([&](std::size_t i) {
+    const unsigned half = order >> i / 16 * 4 & 3;
+    return (half < 2 ? a : b).bytes[half % 2 * 16 + i % 16];
+  });
 }
 inline __m256i _mm256_permute4x64_epi64(__m256i a, unsigned order) {
   const auto x = emulation::elements<std::uint64_t>(a);

@@ -43,6 +43,20 @@ inline __m512i _mm512_cvtepu16_epi32(__m256i a) {
   const auto x = emulation::elements<std::uint16_t>(a);
   return emulation::generate<__m512i, std::int32_t>([&](std::size_t i) { return x[i]; });
 }
+/// @pre the mode is to nearest, and to integers
+inline __m512 _mm512_roundscale_ps(__m512 a, int) {
+  const auto x = emulation::elements<float>(a);
+  return emulation::generate<__m512, float>([&](std::size_t i) { return std::nearbyint(x[i]); });
+}
+inline __m512 _mm512_scalef_ps(__m512 a, __m512 b) {
+  const auto x = emulation::elements<float>(a), y = emulation::elements<float>(b);
+  return emulation::generate<__m512, float>([&](std::size_t i) { return x[i] * std::exp2(std::floor(y[i])); });
+}
+template <class... Words>
+inline __m512i _mm512_setr_epi32(Words... w) {
+  static_assert(sizeof...(w) == 16);
+  return emulation::pack<__m512i>(std::array{static_cast<std::int32_t>(w)...});
+}
 inline __m512i _mm512_loadu_si512(const void* p) { return emulation::load<__m512i>(p); }
 inline void _mm512_storeu_si512(void* p, __m512i a) { emulation::store(p, a); }
 inline __m512i _mm512_setzero_si512() { return {}; }
@@ -103,6 +117,12 @@ inline __m512i _mm512_permutex2var_epi8(__m512i a, __m512i index, __m512i b) {
     const unsigned at = index.bytes[i] & 127;
     return at < 64 ? a.bytes[at] : b.bytes[at - 64];
   });
+}
+/// Five bits of each index: a dword of a, or beyond 15 of b.
+inline __m512i _mm512_permutex2var_epi32(__m512i a, __m512i index, __m512i b) {
+  const auto x = emulation::elements<std::int32_t>(a), y = emulation::elements<std::int32_t>(b);
+  const auto at = emulation::elements<std::uint32_t>(index);
+  return emulation::generate<__m512i, std::int32_t>([&](std::size_t i) { return (at[i] & 16 ? y : x)[at[i] & 15]; });
 }
 /// Five bits of each index.
 inline __m512i _mm512_permutexvar_epi16(__m512i index, __m512i a) {
@@ -172,6 +192,11 @@ inline __m256i _mm512_cvtneps_pbh(__m512 a) {
     if (magnitude < 0x00800000u) return (x[i] & 0x80000000u) >> 16;
     return (x[i] + 0x7fffu + (x[i] >> 16 & 1u)) >> 16;
   });
+}
+/// The elements of b in the lower half.
+inline __m512i _mm512_cvtne2ps_pbh(__m512 a, __m512 b) {
+  const std::array halves{_mm512_cvtneps_pbh(b), _mm512_cvtneps_pbh(a)};
+  return std::bit_cast<__m512i>(halves);
 }
 /// The odd product is added first; denormals are zero on the way in and out.
 inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
