@@ -86,12 +86,13 @@ void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Exec
   const PackedView& w = *args.weights;
   const std::size_t work = rows * w.n * w.k, panels = w.panels();
   const std::size_t wanted = std::max(executor.threads() * 3, work / kernels::tuning().part_work);
-  const std::size_t parts = work < kernels::tuning().parallel_work ? 1 : std::min((panels + 1) / 2, wanted);
+  // Boundaries between the panels of a tile: two, or four that stream together.
+  const std::size_t unit = panels >= 4 * wanted ? 4 : 2;
+  const std::size_t parts = work < kernels::tuning().parallel_work ? 1 : std::min((panels + unit - 1) / unit, wanted);
   executor.run(parts, [&](std::size_t part) {
     AlignedBuffer& scratch = workspace().scratch;
     scratch.reserve(t.scratch_bytes(w, rows));
-    // Boundaries on even panels: tiles of two panels stay whole.
-    const auto boundary = [&](std::size_t i) { return std::min(panels, (panels * i / parts + 1) / 2 * 2); };
+    const auto boundary = [&](std::size_t i) { return std::min(panels, (panels * i / parts + unit / 2) / unit * unit); };
     const std::size_t first = part == 0 ? 0 : boundary(part);
     const std::size_t last = part + 1 == parts ? panels : boundary(part + 1);
     if (first < last) t.gemm(args, 0, rows, first, last, scratch.data());

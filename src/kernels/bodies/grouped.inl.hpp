@@ -26,6 +26,12 @@ enum class Extra {
 /// Which of the two units of kNibbleUnit reduction indices that share their bytes.
 enum class Half { low, high, both };
 
+/// Sums of one row and panel: which of kChains takes an even or odd line in the low or the high nibbles.
+template <int kChains>
+QEFF_INLINE constexpr int chain_of(bool high, bool odd) noexcept {
+  return kChains == 4 ? 2 * high + odd : kChains == 2 ? high : 0;
+}
+
 /// What all products of 4-bit codes have in common.
 template <class S>
 struct NibbleLines {
@@ -36,11 +42,11 @@ struct NibbleLines {
     return codes + k / kTileK * (kTileK * kPanel / 2);
   }
 
-  /// use.operator()<kIsHigh>(its bytes of each panel, its reduction index from that of the first line on) for all lines,
-  /// a pair that shares its bytes at a time.
+  /// use.operator()<kIsHigh, kIsOdd>(its bytes of each panel, its reduction index from that of the first line on) for
+  /// all lines, a pair that shares its bytes at a time.
   template <int kP, Half kHalf, class Use>
   QEFF_INLINE static void each(const std::byte* lines, std::size_t panel_pitch, std::size_t distance, Use&& use) noexcept {
-    for (std::size_t l = 0; l < 8; ++l) {
+    const auto line = [&]<bool kOdd>(std::size_t l) QEFF_INLINE_LAMBDA {
       typename S::Bytes bytes[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
@@ -48,8 +54,13 @@ struct NibbleLines {
         if constexpr (kHalf != Half::high) prefetch(from, distance);
         bytes[p] = S::load_bytes(from);
       }
-      if constexpr (kHalf != Half::high) use.template operator()<false>(bytes, l * 4);
-      if constexpr (kHalf != Half::low) use.template operator()<true>(bytes, (kHalf == Half::both ? kNibbleUnit : 0) + l * 4);
+      if constexpr (kHalf != Half::high) use.template operator()<false, kOdd>(bytes, l * 4);
+      if constexpr (kHalf != Half::low)
+        use.template operator()<true, kOdd>(bytes, (kHalf == Half::both ? kNibbleUnit : 0) + l * 4);
+    };
+    for (std::size_t l = 0; l < 8; l += 2) {
+      line.template operator()<false>(l);
+      line.template operator()<true>(l + 1);
     }
   }
 };
@@ -68,10 +79,9 @@ struct SignedProducts {
   QEFF_INLINE static const std::byte* unit(const std::byte* codes, std::size_t k) noexcept { return codes + k * kPanel; }
 
   /// The 8 lines of each half, of each panel (panels `panel_pitch` bytes apart), times the activations at `a` (rows
-  /// `pitch` bytes apart) are added: of 4-bit codes in the low nibbles to `low`, in the high ones to `high`. distance:
-  /// to what will be read next.
-  template <int kR, int kP, Half kHalf>
-  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&)[kP][kR], const std::byte* a, std::size_t pitch,
+  /// `pitch` bytes apart) are added to the sums. distance: to what will be read next.
+  template <Half kHalf, int kR, int kP, int kChains>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kChains][kP][kR], const std::byte* a, std::size_t pitch,
                             const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
 #pragma GCC unroll 16
     for (std::size_t l = 0; l < (kHalf == Half::both ? 16 : 8); ++l) {
@@ -82,7 +92,7 @@ struct SignedProducts {
         prefetch(from, distance);
         codes[p] = S::load_codes(from);
       }
-      add_line<kR, kP>(low, a + l * 4 * sizeof(Code), pitch, codes);
+      add_line<kR, kP>(sums[chain_of<kChains>(l % 4 / 2, l % 2)], a + l * 4 * sizeof(Code), pitch, codes);
     }
   }
 
@@ -115,18 +125,17 @@ struct CodebookProducts : NibbleLines<S> {
   }
 
   /// See SignedProducts.
-  template <int kR, int kP, Half kHalf>
-  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&high)[kP][kR], const std::byte* a,
-                            std::size_t pitch, const std::byte* lines, std::size_t panel_pitch,
-                            std::size_t distance) const noexcept {
+  template <Half kHalf, int kR, int kP, int kChains>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kChains][kP][kR], const std::byte* a, std::size_t pitch,
+                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
     const std::int8_t* values = table;
     NibbleLines<S>::template each<kP, kHalf>(
         lines, panel_pitch, distance,
-        [&, values]<bool kHigh>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
+        [&, values]<bool kHigh, bool kOdd>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
       typename S::Bytes codes[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) codes[p] = S::lookup_bytes(values, kHigh ? S::high_nibbles(both[p]) : S::low_nibbles(both[p]));
-      SignedProducts<S>::template add_line<kR, kP>(kHigh ? high : low, a + k * sizeof(Code), pitch, codes);
+      SignedProducts<S>::template add_line<kR, kP>(sums[chain_of<kChains>(kHigh, kOdd)], a + k * sizeof(Code), pitch, codes);
     });
   }
 };
@@ -141,34 +150,35 @@ struct ByteProducts : NibbleLines<S> {
   explicit ByteProducts(const PackedView&) noexcept {}
 
   /// See SignedProducts.
-  template <int kR, int kP, Half kHalf>
-  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&high)[kP][kR], const std::byte* a,
-                            std::size_t pitch, const std::byte* lines, std::size_t panel_pitch,
-                            std::size_t distance) const noexcept {
-    auto& sums = kHalf == Half::high ? high : low;
-    if constexpr (kHalf == Half::both) {  // bytes of both at a time need more registers, and are not faster
-      add_unit<kR, kP, Half::low>(low, high, a, pitch, lines, panel_pitch, distance);
-      add_unit<kR, kP, Half::high>(low, high, a + kNibbleUnit * sizeof(Code), pitch, lines, panel_pitch, distance);
-    } else if constexpr (std::is_same_v<typename S::Part, typename S::I32>) {
-      add_lines<kR, kP, kHalf>(sums, a, pitch, lines, panel_pitch, distance);
-    } else {
-      typename S::Part parts[kP][kR];
-      for (auto& panel : parts)
+  template <Half kHalf, int kR, int kP, int kChains>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kChains][kP][kR], const std::byte* a, std::size_t pitch,
+                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
+    constexpr bool kParts = !std::is_same_v<typename S::Part, typename S::I32>;
+    if constexpr (kHalf == Half::both && (kParts || kChains == 1)) {  // bytes of both at a time need more registers
+      add_unit<Half::low>(sums, a, pitch, lines, panel_pitch, distance);
+      add_unit<Half::high>(sums, a + kNibbleUnit * sizeof(Code), pitch, lines, panel_pitch, distance);
+    } else if constexpr (kParts) {
+      typename S::Part parts[1][kP][kR];
+      for (auto& panel : parts[0])
         for (auto& p : panel) p = S::no_part();
-      add_lines<kR, kP, kHalf>(parts, a, pitch, lines, panel_pitch, distance);
+      add_lines<kHalf>(parts, a, pitch, lines, panel_pitch, distance);
+      auto& into = sums[chain_of<kChains>(kHalf == Half::high, false)];
       for (int p = 0; p < kP; ++p)
 #pragma GCC unroll 16
-        for (int r = 0; r < kR; ++r) sums[p][r] = S::add_part(sums[p][r], parts[p][r]);
+        for (int r = 0; r < kR; ++r) into[p][r] = S::add_part(into[p][r], parts[0][p][r]);
+    } else {
+      add_lines<kHalf>(sums, a, pitch, lines, panel_pitch, distance);
     }
   }
 
  private:
-  template <int kR, int kP, Half kHalf>
-  QEFF_INLINE static void add_lines(typename S::Part (&parts)[kP][kR], const std::byte* a, std::size_t pitch,
+  template <Half kHalf, int kR, int kP, int kChains>
+  QEFF_INLINE static void add_lines(typename S::Part (&parts)[kChains][kP][kR], const std::byte* a, std::size_t pitch,
                                     const std::byte* lines, std::size_t panel_pitch, std::size_t distance) noexcept {
     NibbleLines<S>::template each<kP, kHalf>(
         lines, panel_pitch, distance,
-        [&]<bool kHigh>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
+        [&]<bool kHigh, bool kOdd>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
+      auto& into = parts[chain_of<kChains>(kHigh, kOdd)];
       typename S::Bytes codes[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) codes[p] = kHigh ? S::high_nibbles(both[p]) : S::low_nibbles(both[p]);
@@ -176,7 +186,7 @@ struct ByteProducts : NibbleLines<S> {
       for (int r = 0; r < kR; ++r) {
         const auto x = S::load_nibble_act(reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + k);
 #pragma GCC unroll 2
-        for (int p = 0; p < kP; ++p) parts[p][r] = S::nibble_dot(parts[p][r], x, codes[p]);
+        for (int p = 0; p < kP; ++p) into[p][r] = S::nibble_dot(into[p][r], x, codes[p]);
       }
     });
   }
@@ -189,15 +199,14 @@ struct WordProducts : NibbleLines<S>, Codes {
   using Codes::Codes;
 
   /// See SignedProducts.
-  template <int kR, int kP, Half kHalf>
-  QEFF_INLINE void add_unit(typename S::I32 (&low)[kP][kR], typename S::I32 (&high)[kP][kR], const std::byte* a,
-                            std::size_t pitch, const std::byte* lines, std::size_t panel_pitch,
-                            std::size_t distance) const noexcept {
+  template <Half kHalf, int kR, int kP, int kChains>
+  QEFF_INLINE void add_unit(typename S::I32 (&sums)[kChains][kP][kR], const std::byte* a, std::size_t pitch,
+                            const std::byte* lines, std::size_t panel_pitch, std::size_t distance) const noexcept {
     const Codes& of = *this;
     NibbleLines<S>::template each<kP, kHalf>(
         lines, panel_pitch, distance,
-        [&]<bool kHigh>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
-      auto& sums = kHigh ? high : low;
+        [&]<bool kHigh, bool>(const typename S::Bytes (&both)[kP], std::size_t k) QEFF_INLINE_LAMBDA {
+      auto &evens = sums[chain_of<kChains>(kHigh, false)], &odds = sums[chain_of<kChains>(kHigh, true)];
       typename S::Words even[kP], odd[kP];
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) of.template words<kHigh>(both[p], even[p], odd[p]);
@@ -205,9 +214,9 @@ struct WordProducts : NibbleLines<S>, Codes {
       for (int r = 0; r < kR; ++r) {
         const auto* row = reinterpret_cast<const Code*>(a + static_cast<std::size_t>(r) * pitch) + k;
 #pragma GCC unroll 2
-        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_words(sums[p][r], row, even[p]);
+        for (int p = 0; p < kP; ++p) evens[p][r] = S::dot_words(evens[p][r], row, even[p]);
 #pragma GCC unroll 2
-        for (int p = 0; p < kP; ++p) sums[p][r] = S::dot_words(sums[p][r], row + 2, odd[p]);
+        for (int p = 0; p < kP; ++p) odds[p][r] = S::dot_words(odds[p][r], row + 2, odd[p]);
       }
     });
   }
@@ -295,8 +304,7 @@ class Grouped {
   template <int kR, int kP>
   static void block_of(const GemmArgs& args, const Products products, std::size_t m, std::size_t panel,
                        float* block) noexcept {
-    /// With few sums, those of the low and of the high nibbles do not wait for each other.
-    constexpr int kChains = kR * kP < 4 ? 2 : 1;
+    constexpr int kChains = chains<S>(kR * kP);
     const PackedView& w = *args.weights;
     const std::size_t pitch = Rows<S>::bytes(w, args.rows), groups = w.groups();
     const std::size_t panel_pitch = panel_bytes(w.format, w.k_padded());
@@ -316,17 +324,16 @@ class Grouped {
       for (std::size_t k = g * w.group_size; k < end;) {
         const std::byte* lines = Products::unit(codes, k);
         const std::size_t distance = ahead(static_cast<std::size_t>(lines - codes), panel_pitch, kP);
-        auto &low = sums[0], &high = sums[kChains - 1];
         const std::byte* from = a + k * sizeof(Code);
         if (k % kTileK == 0 && end - k >= kTileK) {
-          products.template add_unit<kR, kP, Half::both>(low, high, from, pitch, lines, panel_pitch, distance);
+          products.template add_unit<Half::both>(sums, from, pitch, lines, panel_pitch, distance);
           k += kTileK;
           continue;
         }
         if (k % kTileK == 0)
-          products.template add_unit<kR, kP, Half::low>(low, high, from, pitch, lines, panel_pitch, distance);
+          products.template add_unit<Half::low>(sums, from, pitch, lines, panel_pitch, distance);
         else
-          products.template add_unit<kR, kP, Half::high>(low, high, from, pitch, lines, panel_pitch, distance);
+          products.template add_unit<Half::high>(sums, from, pitch, lines, panel_pitch, distance);
         k += kNibbleUnit;
       }
       end_group<kR, kP, kChains>(args, products.step, m, panel, g, sums, total);
@@ -366,7 +373,8 @@ class Grouped {
       for (int r = 0; r < kR; ++r) {
         const std::size_t row = m + static_cast<std::size_t>(r);
         I32 sum = sums[0][p][r];
-        if constexpr (kChains == 2) sum = S::add(sum, sums[1][p][r]);
+#pragma GCC unroll 4
+        for (int c = 1; c < kChains; ++c) sum = S::add(sum, sums[c][p][r]);
         const F32 both = S::mul(scale, S::set1(args.a_scales[row * groups + g]));
         total[p][r] = S::fma(S::to_f32(sum), both, total[p][r]);
         if (args.accumulators != nullptr && g == args.group) store_accumulators<S>(args, row, at, sum);

@@ -66,7 +66,8 @@ class PairLines {
                      std::size_t end) noexcept {
     by_rows<static_cast<int>(kRows)>(m_end - m_begin, [&]<int kR>() QEFF_INLINE_LAMBDA {
       for (; p + kStreamPanels <= end; p += kStreamPanels) rows_of<kR, kStreamPanels>(args, m_begin, p);
-      for (; p < end; ++p) rows_of<kR, 1>(args, m_begin, p);
+      for (; p + 2 <= end; p += 2) rows_of<kR, 2>(args, m_begin, p);
+      if (p < end) rows_of<kR, 1>(args, m_begin, p);
     });
   }
 

@@ -76,6 +76,14 @@ QEFF_INLINE constexpr std::size_t even_rows(std::size_t rows, std::size_t most) 
   return (rows + tiles - 1) / tiles;
 }
 
+/// How many sums of integers stand for one of `sums` in a register tile, 4 at most: with few, products would wait for
+/// each other. Integers may be added in any order.
+template <class S>
+QEFF_INLINE constexpr int chains(int sums) noexcept {
+  constexpr int kWanted = S::kDotRows * S::kPanels < 8 ? 4 : 8;
+  return kWanted / sums >= 4 ? 4 : kWanted / sums >= 2 ? 2 : 1;
+}
+
 /// kPrefetch: products of bytes ask for the weights they read next.
 template <class S, bool kPrefetch = false>
 struct VectorTile {
@@ -118,13 +126,10 @@ struct VectorTile {
   }
 
  private:
-  /// Sums of one row and panel: with few rows, products would wait for each other. Integers may be added in any order.
-  static constexpr int chains(int sums) { return sums < 4 ? 4 / sums : 1; }
-
   template <int kR, int kP, class Take>
   static void int8_rows(const typename S::ActI8* a, std::size_t a_stride, const std::byte* b, std::size_t b_pitch,
                         std::size_t lines, const Take take) noexcept {
-    constexpr int kChains = chains(kR * kP);
+    constexpr int kChains = chains<S>(kR * kP);
     typename S::I32 sums[kChains][kP][kR];
     for (auto& chain : sums)
       for (auto& panel : chain)
