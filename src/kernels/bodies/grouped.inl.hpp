@@ -92,7 +92,7 @@ struct SignedProducts {
         prefetch(from, distance);
         codes[p] = S::load_codes(from);
       }
-      add_line<kR, kP>(sums[chain_of<kChains>(l % 4 / 2, l % 2)], a + l * 4 * sizeof(Code), pitch, codes);
+      add_line<kR, kP>(sums[chain_of<kChains>(l / 8, l % 2)], a + l * 4 * sizeof(Code), pitch, codes);
     }
   }
 
@@ -313,30 +313,44 @@ class Grouped {
     F32 total[kP][kR];
     for (auto& of_panel : total)
       for (auto& t : of_panel) t = S::set1(0.0f);
+    const auto begin = [&](std::size_t g, I32 (&sums)[kP][kR]) QEFF_INLINE_LAMBDA {
+      begin_group(w, a + w.k_padded() * sizeof(Code), pitch, panel, g, sums);
+    };
+    const auto add = [&]<Half kHalf>(std::size_t k, auto& sums) QEFF_INLINE_LAMBDA {
+      const std::byte* lines = Products::unit(codes, k);
+      const std::size_t distance = ahead(static_cast<std::size_t>(lines - codes), panel_pitch, kP);
+      products.template add_unit<kHalf>(sums, a + k * sizeof(Code), pitch, lines, panel_pitch, distance);
+    };
     for (std::size_t g = 0; g < groups; ++g) {
+      std::size_t k = g * w.group_size;
+      if constexpr (kChains > 1) {
+        if (w.group_size == kNibbleUnit && g % 2 == 0 && g + 1 < groups) {  // two groups share their bytes
+          I32 sums[2][kP][kR];
+          begin(g, sums[0]), begin(g + 1, sums[1]);
+          add.template operator()<Half::both>(k, sums);
+          end_group(args, products.step, m, panel, g, sums[0], total);
+          end_group(args, products.step, m, panel, ++g, sums[1], total);
+          continue;
+        }
+      }
       I32 sums[kChains][kP][kR];
       for (auto& chain : sums)
         for (auto& of_panel : chain)
           for (auto& s : of_panel) s = S::set1(std::int32_t{0});
-      if constexpr (Products::kExtra != Extra::none)
-        begin_group<kR, kP>(w, a + w.k_padded() * sizeof(Code), pitch, panel, g, sums[0]);
-      const std::size_t end = g + 1 == groups ? w.k_padded() : (g + 1) * w.group_size;
-      for (std::size_t k = g * w.group_size; k < end;) {
-        const std::byte* lines = Products::unit(codes, k);
-        const std::size_t distance = ahead(static_cast<std::size_t>(lines - codes), panel_pitch, kP);
-        const std::byte* from = a + k * sizeof(Code);
-        if (k % kTileK == 0 && end - k >= kTileK) {
-          products.template add_unit<Half::both>(sums, from, pitch, lines, panel_pitch, distance);
-          k += kTileK;
-          continue;
-        }
-        if (k % kTileK == 0)
-          products.template add_unit<Half::low>(sums, from, pitch, lines, panel_pitch, distance);
+      begin(g, sums[0]);
+      const std::size_t end = g + 1 == groups ? w.k_padded() : k + w.group_size;
+      while (k < end) {
+        if (k % kTileK == 0 && end - k >= kTileK)
+          add.template operator()<Half::both>(k, sums), k += kTileK;
+        else if (k % kTileK == 0)
+          add.template operator()<Half::low>(k, sums), k += kNibbleUnit;
         else
-          products.template add_unit<Half::high>(sums, from, pitch, lines, panel_pitch, distance);
-        k += kNibbleUnit;
+          add.template operator()<Half::high>(k, sums), k += kNibbleUnit;
       }
-      end_group<kR, kP, kChains>(args, products.step, m, panel, g, sums, total);
+      for (int c = 1; c < kChains; ++c)
+        for (int p = 0; p < kP; ++p)
+          for (int r = 0; r < kR; ++r) sums[0][p][r] = S::add(sums[0][p][r], sums[c][p][r]);
+      end_group(args, products.step, m, panel, g, sums[0], total);
     }
     for (int p = 0; p < kP; ++p)
       for (int r = 0; r < kR; ++r) S::store(block + (p * kRows + r) * static_cast<int>(kPanel), total[p][r]);
@@ -353,16 +367,18 @@ class Grouped {
         zero = S::load_u8(w.zero_points + ((panel + static_cast<std::size_t>(p)) * w.groups() + g) * kPanel);
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
-        sums[p][r] = S::set1(Rows<S>::group_sum(row_sums + static_cast<std::size_t>(r) * pitch, g));
+        sums[p][r] = S::set1(Products::kExtra == Extra::none
+                                 ? std::int32_t{0}
+                                 : Rows<S>::group_sum(row_sums + static_cast<std::size_t>(r) * pitch, g));
         if constexpr (Products::kExtra == Extra::zero_point_products) sums[p][r] = S::mul(zero, sums[p][r]);
       }
     }
   }
 
   /// total += to_f32(sums) * scales of group g; and hands the sums out if asked to.
-  template <int kR, int kP, int kChains>
+  template <int kR, int kP>
   QEFF_INLINE static void end_group(const GemmArgs& args, float step, std::size_t m, std::size_t panel, std::size_t g,
-                                    I32 (&sums)[kChains][kP][kR], F32 (&total)[kP][kR]) noexcept {
+                                    const I32 (&sums)[kP][kR], F32 (&total)[kP][kR]) noexcept {
     const PackedView& w = *args.weights;
     const std::size_t groups = w.groups();
 #pragma GCC unroll 2
@@ -372,12 +388,9 @@ class Grouped {
 #pragma GCC unroll 16
       for (int r = 0; r < kR; ++r) {
         const std::size_t row = m + static_cast<std::size_t>(r);
-        I32 sum = sums[0][p][r];
-#pragma GCC unroll 4
-        for (int c = 1; c < kChains; ++c) sum = S::add(sum, sums[c][p][r]);
         const F32 both = S::mul(scale, S::set1(args.a_scales[row * groups + g]));
-        total[p][r] = S::fma(S::to_f32(sum), both, total[p][r]);
-        if (args.accumulators != nullptr && g == args.group) store_accumulators<S>(args, row, at, sum);
+        total[p][r] = S::fma(S::to_f32(sums[p][r]), both, total[p][r]);
+        if (args.accumulators != nullptr && g == args.group) store_accumulators<S>(args, row, at, sums[p][r]);
       }
     }
   }
