@@ -370,6 +370,14 @@ def test_markdown_names_the_best_right_peer_and_shows_reasons() -> None:
     assert "except those no ratio is to: ONNX Runtime" in report.to_markdown(document())
 
 
+def test_markdown_tells_the_ratio_that_the_roof_allows() -> None:
+    one = document()
+    one["rows"][0]["figures"]["of roof"] = 0.8
+    head, _, line = report.summary_table(one).splitlines()
+    assert head.endswith("| ratio | at the roof |")
+    assert line == "| w | qeff | 1.00 ms | 1,000 | 0.8 | peer a | 500 | 2.00 | 2.50 |"
+
+
 def test_no_ratio_is_to_a_peer_that_no_switch_holds() -> None:
     assert machine.is_held("ONNX Runtime int8", None)
     assert not machine.is_held("ONNX Runtime int8", "avx2")

@@ -86,6 +86,8 @@ def summary_table(document: Document) -> str:
     with_peers = any(row["library"] != "qeff" for row in rows)
     head = ["work", "qeff", "time", *names]
     head += ["best peer", f"its {names[0]}" if names else "", "ratio"] if with_peers else []
+    with_roof = with_peers and "of roof" in names
+    head += ["at the roof"] if with_roof else []
     lines = []
     for row in rows:
         if row["library"] != "qeff":
@@ -99,6 +101,9 @@ def summary_table(document: Document) -> str:
                 if peer
                 else ["none", "", ""]
             )
+        if with_roof:
+            share = row["figures"].get("of roof")
+            line.append(_number(row["ratio"] / share) if row["ratio"] and share else "")
         lines.append(line)
     return _table(head, lines, 2)
 
