@@ -86,7 +86,7 @@ void multiply(const KernelTable& t, const GemmArgs& args, std::size_t rows, Exec
   const PackedView& w = *args.weights;
   const std::size_t work = rows * w.n * w.k, panels = w.panels();
   const std::size_t wanted = std::max(executor.threads() * 3, work / kernels::tuning().part_work);
-  // Boundaries between the panels of a tile: two, or four that stream together.
+  // Parts begin at multiples of it: tiles of two panels stay whole, and the four that few rows of floats stream.
   const std::size_t unit = panels >= 4 * wanted ? 4 : 2;
   const std::size_t parts = work < kernels::tuning().parallel_work ? 1 : std::min((panels + unit - 1) / unit, wanted);
   executor.run(parts, [&](std::size_t part) {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/bodies/lanes.inl.hpp"
 #include "kernels/bodies/math.inl.hpp"
 #include "kernels/bodies/tile.inl.hpp"
 #include "kernels/bodies/transpose.inl.hpp"
@@ -50,7 +51,7 @@ class Attention {
   struct Operands {
     float* keys;     ///< [tokens][padded head_dim]; pairs: 16 bits each
     float* values;   ///< [panel of 16 dims][tokens][16]; pairs: [tokens / 2][16][2]
-    float* queries;  ///< [panel of 16 queries][head_dim][16], times the scale; pairs: [head_dim / 2][16][2]
+    float* queries;  ///< [panel of 16 queries][padded head_dim][16], times the scale; pairs: [head_dim / 2][16][2]
     float* scores;   ///< [panel of 16 queries][tokens][16]; pairs: weights as [tokens / 2][16][2] where it begins
   };
 
@@ -69,7 +70,7 @@ class Attention {
       copy_values<kRounded>(args, at.values);
     for (std::size_t i = 0; i < t; i += kColumns) {
       const std::size_t panels = (least(t - i, kColumns) + 15) / 16;
-      for (std::size_t p = 0; p < panels; ++p) take_queries<kRounded>(args, i + p * 16, at.queries + p * 16 * steps<kRounded>(d));
+      for (std::size_t p = 0; p < panels; ++p) take_queries<kRounded>(args, i + p * 16, at.queries + p * 16 * padded(d, 2));
       score<kRounded>(args, at, panels);
       for (std::size_t p = 0; p < panels; ++p) {
         float* scores = at.scores + p * 16 * rows;
@@ -79,14 +80,6 @@ class Attention {
         weigh<kRounded>(args, i + p * 16, scores, at.values, inverse);
       }
     }
-  }
-
-  /// The reduction indices of a product over n.
-  template <bool kRounded>
-  QEFF_INLINE static constexpr std::size_t steps(std::size_t n) noexcept { return kPairs<kRounded> ? padded(n, 2) : n; }
-
-  QEFF_INLINE static F32 part(const float* p, std::size_t left) noexcept {
-    return left >= 16 ? S::load(p) : S::load_part(p, left);
   }
 
   template <bool kRounded>
@@ -102,9 +95,9 @@ class Attention {
       const float* k = args.k + j * args.qkv_stride;
       for (std::size_t i = 0; i < d; i += 16)
         if constexpr (kPairs<kRounded>)
-          S::store_bf16(reinterpret_cast<std::uint16_t*>(keys) + j * padded(d) + i, part(k + i, d - i));
+          S::store_bf16(reinterpret_cast<std::uint16_t*>(keys) + j * padded(d) + i, load_lanes<S>(k + i, d - i));
         else
-          S::store(keys + j * padded(d) + i, taken<kRounded>(part(k + i, d - i)));
+          S::store(keys + j * padded(d) + i, taken<kRounded>(load_lanes<S>(k + i, d - i)));
     }
   }
 
@@ -113,7 +106,7 @@ class Attention {
     const std::size_t t = args.tokens, d = args.head_dim;
     for (std::size_t j = 0; j < t; ++j)
       for (std::size_t i = 0; i < d; i += 16)
-        S::store(values + i * t + j * 16, taken<kRounded>(part(args.v + j * args.qkv_stride + i, d - i)));
+        S::store(values + i * t + j * 16, taken<kRounded>(load_lanes<S>(args.v + j * args.qkv_stride + i, d - i)));
   }
 
   static void pair_values(const AttentionArgs& args, float* values) noexcept {
@@ -121,8 +114,8 @@ class Attention {
     for (std::size_t j = 0; j < t; j += 2)
       for (std::size_t i = 0; i < d; i += 16) {
         const float* v = args.v + j * args.qkv_stride + i;
-        const F32 second = j + 1 < t ? part(v + args.qkv_stride, d - i) : S::set1(0.0f);
-        S::store_pair(reinterpret_cast<std::byte*>(values + (i * rows + j * 16) / 2), S::round_pairs(part(v, d - i), second));
+        const F32 second = j + 1 < t ? load_lanes<S>(v + args.qkv_stride, d - i) : S::set1(0.0f);
+        S::store_pair(reinterpret_cast<std::byte*>(values + (i * rows + j * 16) / 2), S::round_pairs(load_lanes<S>(v, d - i), second));
       }
   }
 
@@ -142,7 +135,7 @@ class Attention {
         else if constexpr (kPairs<kRounded>)
           v[r] = round_row(q, d - i, scale);
         else
-          v[r] = S::as_i32(taken<kRounded>(S::mul(part(q, d - i), scale)));
+          v[r] = S::as_i32(taken<kRounded>(S::mul(load_lanes<S>(q, d - i), scale)));
       }
       transpose<S>(v);
       for (std::size_t r = 0; r < least((d - i + kSpan / 16 - 1) / (kSpan / 16), 16); ++r)
@@ -152,8 +145,8 @@ class Attention {
 
   /// 32 neighbours, of which `left` are there, times the scale in 16 bits each.
   QEFF_INLINE static I32 round_row(const float* q, std::size_t left, F32 scale) noexcept {
-    const F32 second = left > 16 ? S::mul(part(q + 16, left - 16), scale) : S::set1(0.0f);
-    return S::as_i32(S::round_bf16(S::mul(part(q, left), scale), second));
+    const F32 second = left > 16 ? S::mul(load_lanes<S>(q + 16, left - 16), scale) : S::set1(0.0f);
+    return S::as_i32(S::round_bf16(S::mul(load_lanes<S>(q, left), scale), second));
   }
 
   /// scores = keys by queries.
@@ -169,7 +162,7 @@ class Attention {
                    reinterpret_cast<const std::byte*>(at.queries), 16 * padded(d, 2) * sizeof(float), panels,
                    padded(d, 2), least(t - j, most), take);
       else
-        Tile::f32(at.keys + j * padded(d), padded(d), at.queries, 16, 16 * d, panels, d, least(t - j, most), take);
+        Tile::f32(at.keys + j * padded(d), padded(d), at.queries, 16, 16 * padded(d, 2), panels, d, least(t - j, most), take);
     }
   }
 
@@ -180,14 +173,14 @@ class Attention {
       I32 v[16];
 #pragma GCC unroll 16
       for (std::size_t r = 0; r < 16; ++r)
-        v[r] = r < count ? S::as_i32(part(args.bias + (first + r) * args.bias_stride + j, t - j)) : S::set1(std::int32_t{0});
+        v[r] = r < count ? S::as_i32(load_lanes<S>(args.bias + (first + r) * args.bias_stride + j, t - j)) : S::set1(std::int32_t{0});
       transpose<S>(v);
       for (std::size_t r = 0; r < least(t - j, 16); ++r)
         S::store(scores + (j + r) * 16, S::add(S::load(scores + (j + r) * 16), S::as_f32(v[r])));
     }
   }
 
-  /// The scores of 16 queries to exp(score - max) in place, as pairs if kPairs. Returns their sums.
+  /// The scores of 16 queries to exp(score - max) in place, as pairs if kPairs<kRounded>. Returns their sums.
   template <bool kRounded>
   static F32 softmax(float* scores, std::size_t tokens) noexcept {
     F32 most[kChains], sum[kChains];
@@ -239,11 +232,7 @@ class Attention {
   }
 
   QEFF_INLINE static void store_row(const AttentionArgs& args, std::size_t row, std::size_t column, F32 v) noexcept {
-    float* out = args.out + row * args.out_stride + column;
-    if (args.head_dim - column >= 16)
-      S::store(out, v);
-    else
-      S::store_part(out, v, args.head_dim - column);
+    store_lanes<S>(args.out + row * args.out_stride + column, v, args.head_dim - column);
   }
 };
 

@@ -60,7 +60,7 @@ class Gemm {
     if constexpr (S::kBf16)
       if (streams_pairs(*args.weights, args.rows)) return PairLines<S>::stream(args, m_begin, m_end, panel_begin, panel_end);
     for (std::size_t p = panel_begin; p < panel_end; p += kPanels) {
-      const std::size_t panels = panel_end - p < kPanels ? panel_end - p : kPanels;
+      const std::size_t panels = least(panel_end - p, kPanels);
       // What this thread takes next: if all of them take turns, the parts of the others lie between.
       const std::size_t others = p + kPanels < panel_end ? 0 : (panel_end - panel_begin) * (args.threads - 1);
       const std::size_t next = least(p + kPanels + others, args.weights->panels());
@@ -261,7 +261,7 @@ class Gemm {
   static void direct_panel(const GemmArgs& args, std::size_t m_begin, std::size_t m_end, std::size_t panel) noexcept {
     if constexpr (kDirectRows > 0)
       for (std::size_t m = m_begin; m < m_end; m += kDirectRows)
-        by_rows<kDirectRows>(m_end - m < kDirectRows ? m_end - m : kDirectRows,
+        by_rows<kDirectRows>(least(m_end - m, kDirectRows),
                              [&]<int kR>() QEFF_INLINE_LAMBDA { direct_rows<kR>(args, m, panel); });
   }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "kernels/bodies/lanes.inl.hpp"
 #include "qeff/core/macros.hpp"
 
 namespace qeff::kernels {
@@ -21,13 +22,10 @@ class LayerNorm {
 
  private:
   QEFF_INLINE static F32 load(const float* p, std::size_t i, std::size_t n) noexcept {
-    return i + 16 <= n ? S::load(p + i) : S::load_part(p + i, n - i);
+    return load_lanes<S>(p + i, n - i);
   }
   QEFF_INLINE static void store(float* p, std::size_t i, std::size_t n, F32 v) noexcept {
-    if (i + 16 <= n)
-      S::store(p + i, v);
-    else
-      S::store_part(p + i, v, n - i);
+    store_lanes<S>(p + i, v, n - i);
   }
 
   static void row(const float* x, const float* residual, const float* gamma, const float* beta, float eps,

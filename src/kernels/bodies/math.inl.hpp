@@ -29,7 +29,7 @@ struct Math {
     p = S::fma(p, r, S::set1(0.499999940f));
     p = S::fma(p, r, S::set1(1.0f));
     p = S::fma(p, r, S::set1(1.0f));
-    return S::times_two_to(p, n);
+    return times_two_to(p, n);
   }
 
   /// (1 + erf(x / sqrt 2)) / 2, the normal distribution function: exactly 0 and 1 from -5.52 and 5.52 on.
@@ -47,6 +47,14 @@ struct Math {
       q = S::fma(q, square, S::set1(kQ[i]));
     }
     return S::add(S::div(S::mul(x, p), q), S::set1(0.5f));
+  }
+
+  /// v 2^n. @pre n are integers, v and the result normal numbers or v is NaN
+  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept {
+    if constexpr (requires { S::times_two_to(v, n); })
+      return S::times_two_to(v, n);
+    else
+      return S::as_f32(S::add(S::as_i32(v), S::template shl<23>(S::round(n))));
   }
 
   QEFF_INLINE static F32 abs(F32 x) noexcept {

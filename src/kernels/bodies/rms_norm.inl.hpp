@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "kernels/bodies/lanes.inl.hpp"
 #include "qeff/core/macros.hpp"
 
 namespace qeff::kernels {
@@ -20,7 +21,7 @@ class RmsNorm {
 
  private:
   QEFF_INLINE static F32 load(const float* p, std::size_t i, std::size_t n) noexcept {
-    return i + 16 <= n ? S::load(p + i) : S::load_part(p + i, n - i);
+    return load_lanes<S>(p + i, n - i);
   }
 
   static void row(const float* x, const float* gamma, float eps, float* out, std::size_t n) noexcept {

@@ -144,7 +144,6 @@ struct Avx2 {
     constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     return {_mm256_round_ps(v.lo, kNearest), _mm256_round_ps(v.hi, kNearest)};
   }
-  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return as_f32(add(as_i32(v), shl<23>(round(n)))); }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept {
     return {_mm256_castsi256_ps(v.lo), _mm256_castsi256_ps(v.hi)};
   }

@@ -151,7 +151,6 @@ struct NeonDot {
   QEFF_INLINE static F32 nearest(F32 v) noexcept {
     return each<F32>([&](int i) QEFF_INLINE_LAMBDA { return vrndnq_f32(v.q[i]); });
   }
-  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return as_f32(add(as_i32(v), shl<23>(round(n)))); }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept {
     return each<F32>([&](int i) QEFF_INLINE_LAMBDA { return vreinterpretq_f32_s32(v.q[i]); });
   }

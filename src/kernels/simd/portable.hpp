@@ -177,8 +177,6 @@ struct Portable {
   }
   /// The same as a float.
   QEFF_INLINE static F32 nearest(F32 v) noexcept { return to_f32(round(v)); }
-  /// v 2^n. @pre n are integers, v and the result normal numbers or v is NaN
-  QEFF_INLINE static F32 times_two_to(F32 v, F32 n) noexcept { return as_f32(add(as_i32(v), shl<23>(round(n)))); }
   QEFF_INLINE static F32 as_f32(I32 v) noexcept {
     F32 f;
     std::memcpy(f.at, v.at, sizeof f.at);
